@@ -1,0 +1,51 @@
+// The weight chain (docs/architecture.md): from the stored weight w to the used weight ŵ and back.
+// One forward pass over the weight: mask, nearest centroid, gather, range, fake quantization.
+// One backward pass: straight-through inside the range, segment sum into the centroids, mask.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pcqat {
+
+class ThreadPool;
+struct Kernels;
+
+struct WeightChain {
+  int64_t size = 0;
+  int64_t channels = 0;  // last dimension of the weight
+
+  float* weight = nullptr;  // stored weight w
+  float* used = nullptr;    // ŵ
+
+  const uint8_t* mask = nullptr;  // null: no mask
+  bool mask_write_back = false;
+  bool mask_gradient = false;
+
+  float* centroids = nullptr;  // null: no codebook; [K] or [channels, K]
+  int32_t* indices = nullptr;
+  int64_t k = 0;
+  bool codebook_per_channel = false;
+  const int32_t* zero_index = nullptr;  // null: no pinned centroid; [1] or [channels]; -1 = none
+  bool zero_pin_equal = false;
+  bool average = false;  // gradient aggregation AVG instead of SUM
+
+  float* min = nullptr;  // null: no fake quantization; [1] or [channels]
+  float* max = nullptr;
+  bool range_per_channel = false;
+  int bits = 8;
+};
+
+// Bytes of scratch memory that forward and backward need, for any thread count. 64-byte aligned by the caller.
+size_t weight_chain_workspace(const WeightChain& chain);
+
+// Writes used, indices, min and max; with `training` also pins the zero centroid and writes the masked weight back.
+// Without `training` the result is the same function of the state, but weight and centroids are not modified.
+void weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
+
+// `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
+// d_weight may alias d_used.
+void weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
+                           const Kernels& kernels, ThreadPool& pool);
+
+}  // namespace pcqat

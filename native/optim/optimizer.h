@@ -1,0 +1,28 @@
+// One optimizer update of one tensor, fused: clip, decay, moments, weight.
+#pragma once
+
+#include "ops/common.h"
+
+namespace pcqat {
+
+struct UpdateSettings {
+  float learning_rate;
+  float gradient_scale = 1;  // global-norm clipping factor
+  float clip_value = 0;      // 0: off
+  float weight_decay = 0;    // 0: off. Adam ignores it; AdamW decouples it; SGD adds it to the gradient.
+  const uint8_t* mask = nullptr;  // weight decay applies only where the mask is 1 (null: everywhere)
+};
+
+struct AdamSettings {
+  float beta1, beta2, epsilon;
+  int64_t step;  // 1-based
+};
+
+// Spec 0.4: alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t), epsilon added to the un-corrected root.
+void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
+                 float* v, float* weight, const Context& context);
+// Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
+void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity, float* weight,
+                const Context& context);
+
+}  // namespace pcqat

@@ -1,0 +1,7 @@
+#define PCQAT_ISA_NAMESPACE neon
+#include "simd/compression_impl.h"
+
+namespace pcqat {
+extern const CompressionKernels compression_kernels_neon;
+const CompressionKernels compression_kernels_neon{0};
+}  // namespace pcqat
