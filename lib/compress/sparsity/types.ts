@@ -7,7 +7,13 @@ export interface PruningDecision {
 
 /** Serializable schedule parameters; made by `constantSparsity` and `polynomialDecay`. */
 export type PruningSchedule =
-  | { readonly kind: 'constant'; readonly targetSparsity: number; readonly beginStep: number; readonly endStep: number; readonly frequency: number }
+  | {
+      readonly kind: 'constant';
+      readonly targetSparsity: number;
+      readonly beginStep: number;
+      readonly endStep: number;
+      readonly frequency: number;
+    }
   | {
       readonly kind: 'polynomial';
       readonly initialSparsity: number;
