@@ -1,1 +1,1 @@
-export {};
+export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
