@@ -20,7 +20,7 @@ export class Random {
 
   /** @param seed Any safe integer. @param stream Name of an independent sequence. */
   constructor(seed: number, stream = '') {
-    let hash = mix(seed | 0) ^ mix(Math.floor(seed / 2 ** 32) | 0x9e3779b9);
+    let hash = mix(mix(seed ^ 0x9e3779b9) ^ Math.floor(seed / 2 ** 32));
     for (let i = 0; i < stream.length; i++) hash = mix(Math.imul(hash ^ stream.charCodeAt(i), 0x9e3779b1));
     for (let i = 0; i < 4; i++) {
       hash = (hash + 0x9e3779b9) | 0;
