@@ -1,4 +1,8 @@
 export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
+export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
+export { readTflite, readTfliteFile } from './formats/tflite/read.js';
+export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
+export { encodeTflite, writeTflite } from './formats/tflite/write.js';
 export {
   GraphBuilder,
   type ActivationOptions,
