@@ -1,4 +1,39 @@
+export { assertCertificate, certifyWeights, type WeightCertificate } from './compress/certificate.js';
+export type { ActivationQuantizer, ChainCodebook, ChainFakeQuant, ChainMask, Technique, WeightChain } from './compress/chains.js';
+export type { CentroidInit } from './compress/clustering/centroids.js';
+export { clusterWeights, type ClusterOptions } from './compress/clustering/cluster.js';
+export { stripClustering } from './compress/clustering/strip.js';
 export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
+export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.js';
+export { quantizeAnnotateLayer, quantizeAnnotateModel, type AnnotatedModel } from './compress/quantization/annotate.js';
+export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/quantization/apply.js';
+export { stripClusteringCqat } from './compress/quantization/cqat.js';
+export { normalizeBatchNormSigns } from './compress/quantization/normalize-signs.js';
+export {
+  Default8BitClusterPreserveQuantizeScheme,
+  Default8BitPrunePreserveQuantizeScheme,
+  Default8BitQuantizeScheme,
+  type ClusterPreserveOptions,
+  type ClusterRecord,
+  type QuantizeScheme,
+  type SchemeOptions,
+  type WeightPlan,
+} from './compress/quantization/schemes.js';
+export type { LayerSelection, WeightedNode } from './compress/registry.js';
+export { updateMask } from './compress/sparsity/mask.js';
+export { isPrunedMByN, sparsityOf, type PrunedMByNOptions } from './compress/sparsity/metrics.js';
+export { pruneLowMagnitude, type PruneOptions } from './compress/sparsity/prune.js';
+export {
+  constantSparsity,
+  polynomialDecay,
+  pruningDecision,
+  type ConstantSparsityOptions,
+  type PolynomialDecayOptions,
+  type ScheduleWindow,
+} from './compress/sparsity/schedules.js';
+export { stripPruning } from './compress/sparsity/strip.js';
+export type { PruningDecision, PruningPolicy, PruningSchedule } from './compress/sparsity/types.js';
+export type { WeightView } from './compress/state.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';

@@ -82,3 +82,8 @@ export function draftOf(model: Model): ModelDraft {
 export function dropStates(draft: ModelDraft, parameter: string, states: readonly WeightState[]): void {
   for (const state of states) draft.tensors.delete(`${parameter}:${state}`);
 }
+
+/** Removes the memory of a codebook from a weight that is about to train without one. */
+export function forgetClusters(draft: ModelDraft, parameter: string): void {
+  draft.tensors.delete(`${parameter}:${clusteredAs}`);
+}

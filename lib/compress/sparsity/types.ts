@@ -32,4 +32,9 @@ export interface PruningPolicy {
   readonly blockPooling: 'AVG' | 'MAX';
   /** m zeros in every n consecutive values along the input axis; computed once, at the first step. */
   readonly mByN?: readonly [number, number];
+  /**
+   * Fraction of zeros (of all-zero blocks) that the weight had when pruning began. No mask update goes below it, so a
+   * model that is sparser than the schedule asks stays as sparse as it is (fixes W25). Absent: 0.
+   */
+  readonly minimumSparsity?: number;
 }

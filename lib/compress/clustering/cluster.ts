@@ -1,0 +1,143 @@
+import { PcqatError } from '../../errors.js';
+import type { Model } from '../../graph/model.js';
+import { loadBinding } from '../../native.js';
+import { warnNotice, type OnNotice } from '../notice.js';
+import { kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
+import { draftOf, requireFinite, weightOf, type ModelDraft, type WeightView } from '../state.js';
+import { normalizeBatchNormSigns } from '../quantization/normalize-signs.js';
+import { centroidInits, initialCentroids, type CentroidInit } from './centroids.js';
+import { nearestToZero, padRows, slicesOf } from './channels.js';
+
+/** Options of {@link clusterWeights}. */
+export interface ClusterOptions {
+  /** K, the number of values that a codebook may hold: an integer > 1, > 2 with `preserveSparsity`. */
+  readonly numberOfClusters: number;
+  /** How the first codebook is chosen. Default `kmeans++`. */
+  readonly centroidInit?: CentroidInit;
+  /** Keep one centroid at zero and masked weights on it. Default `false`. */
+  readonly preserveSparsity?: boolean;
+  /** One codebook per output channel of a convolution; dense layers always have one for the whole kernel. Default `false`. */
+  readonly clusterPerChannel?: boolean;
+  /** How the gradients of the weights of one cluster become the gradient of its centroid. Default `sum`. */
+  readonly gradientAggregation?: 'sum' | 'average';
+  /** Layers to cluster. Default: every conv2d and dense. */
+  readonly layers?: LayerSelection;
+  /** Seed of the `random` initialiser. Default 0. */
+  readonly seed?: number;
+  /**
+   * Make every batch norm scale positive first ({@link normalizeBatchNormSigns}), so that folding never negates the codes of
+   * a channel. The function of the model stays the same. Default `true`.
+   */
+  readonly normalizeSigns?: boolean;
+  /** Told what was skipped and why. Default: a process warning when weights stay unclustered against the request. */
+  readonly onNotice?: OnNotice;
+}
+
+/**
+ * Shares weights: each selected kernel is replaced by at most K values that train together with it
+ * (Han et al. 2016; spec section 2; tfmot `cluster_weights`).
+ *
+ * The chain is ŵ = C[nearest(w ⊙ M)]. Weights keep moving between clusters while `fit` trains both. With `preserveSparsity` the
+ * zeros of the first clustered weight are fixed; weights nearest to the zero centroid join them, so sparsity can rise (W31).
+ * A kernel with no more weights than clusters (per channel if asked) is left alone, with a notice. A layer that is clustered
+ * already keeps its codebook. Finish with {@link stripClustering}.
+ *
+ * @throws {@link PcqatError} `ERR_OPTION`, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a pruned (strip it) or quantized weight,
+ *   `ERR_NON_FINITE`
+ * @example
+ * ```ts
+ * import { clusterWeights, createModel, materializeWeight, zoo } from 'pcqat';
+ * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * const clustered = clusterWeights(model, { numberOfClusters: 8 });
+ * console.log(new Set(materializeWeight(clustered, 'conv2/kernel')).size <= 8); // true
+ * ```
+ */
+export function clusterWeights(model: Model, options: ClusterOptions): Model {
+  const settings = settingsOf(options);
+  const draft = draftOf(options.normalizeSigns === false ? model : normalizeBatchNormSigns(model));
+  for (const node of selectLayers(model, options.layers, settings.onNotice)) clusterNode(draft, node, settings);
+  return draft;
+}
+
+type Settings = Required<Omit<ClusterOptions, 'layers' | 'normalizeSigns'>>;
+
+function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings): void {
+  const layer = node.name;
+  const parameter = kernelOf(node);
+  const chain = draft.chains.get(parameter);
+  if (chain?.technique === 'cluster') {
+    settings.onNotice({ code: 'already-treated', layer, message: 'The layer is clustered already; it keeps its codebook.' });
+    return;
+  }
+  if (chain !== undefined) {
+    throw new PcqatError('ERR_UNSUPPORTED', `a weight with a ${chain.technique} chain cannot be clustered`, {
+      where: `layer '${layer}'`,
+      remedy: chain.technique === 'prune' ? 'Call stripPruning first.' : 'Cluster before quantizing.',
+    });
+  }
+  const weight = weightOf(draft, parameter);
+  requireFinite(weight);
+  const channels = settings.clusterPerChannel && node.op !== 'dense' ? weight.channels : 0;
+  const perCodebook = weight.data.length / (channels || 1);
+  if (perCodebook <= settings.numberOfClusters) {
+    const message = `${perCodebook} weights${channels > 0 ? ' per channel' : ''} are too few for ${settings.numberOfClusters} clusters; the layer is not clustered.`;
+    settings.onNotice({ code: 'too-few-weights', layer, message });
+    return;
+  }
+  attachCodebook(draft, weight, channels, settings);
+}
+
+/** State of spec 2.3: codebook, indices, and with preserved sparsity the mask of the clustered weight and the zero centroids. */
+function attachCodebook(draft: ModelDraft, weight: WeightView, channels: number, settings: Settings): void {
+  const { centroidInit, numberOfClusters, preserveSparsity, seed } = settings;
+  const rows = slicesOf(weight.data, channels).map((slice) =>
+    initialCentroids(slice, centroidInit, numberOfClusters, preserveSparsity, seed),
+  );
+  const { centroids, k } = padRows(rows);
+  const indices = new Int32Array(weight.data.length);
+  loadBinding().assignCentroids(weight.data, centroids, channels, indices);
+  const set = (state: string, shape: readonly number[], data: Float32Array | Int32Array | Uint8Array) =>
+    draft.tensors.set(`${weight.parameter}:${state}`, { shape, data });
+  set('centroids', channels === 0 ? [k] : [channels, k], centroids);
+  set('indices', weight.shape, indices);
+  if (preserveSparsity) {
+    const clustered = new Float32Array(indices.length);
+    loadBinding().gatherCentroids(indices, centroids, channels, clustered);
+    set(
+      'mask',
+      weight.shape,
+      Uint8Array.from(clustered, (value) => (value !== 0 ? 1 : 0)),
+    );
+    set('zero_index', [rows.length], Int32Array.from(rows, nearestToZero));
+  }
+  draft.chains.set(weight.parameter, {
+    technique: 'cluster',
+    ...(preserveSparsity ? { mask: { writeBack: false, maskGradient: true } } : {}),
+    codebook: { perChannel: channels > 0, aggregation: settings.gradientAggregation, ...(preserveSparsity ? { zeroPin: 'equal' } : {}) },
+  });
+}
+
+function settingsOf(options: ClusterOptions): Settings {
+  const {
+    numberOfClusters,
+    centroidInit = 'kmeans++',
+    preserveSparsity = false,
+    clusterPerChannel = false,
+    gradientAggregation = 'sum',
+    seed = 0,
+    onNotice = warnNotice,
+  } = options;
+  const least = preserveSparsity ? 3 : 2;
+  if (!(Number.isSafeInteger(numberOfClusters) && numberOfClusters >= least)) {
+    reject('numberOfClusters', numberOfClusters, `an integer of at least ${least}${preserveSparsity ? ' with preserveSparsity' : ''}`);
+  }
+  if (!centroidInits.includes(centroidInit)) reject('centroidInit', centroidInit, `one of ${centroidInits.join(', ')}`);
+  if (gradientAggregation !== 'sum' && gradientAggregation !== 'average')
+    reject('gradientAggregation', gradientAggregation, "'sum' or 'average'");
+  if (!(Number.isSafeInteger(seed) && seed >= 0)) reject('seed', seed, 'an integer of at least 0');
+  return { numberOfClusters, centroidInit, preserveSparsity, clusterPerChannel, gradientAggregation, seed, onNotice };
+}
+
+function reject(field: string, value: unknown, rule: string): never {
+  throw new PcqatError('ERR_OPTION', `${field} is ${String(value)} but must be ${rule}`, { where: `clusterWeights.${field}` });
+}

@@ -1,0 +1,60 @@
+import type { Model } from '../../graph/model.js';
+import type { BatchNormNode } from '../../graph/types.js';
+import { isWeighted, kernelOf, type WeightedNode } from '../registry.js';
+import { draftOf, weightOf } from '../state.js';
+
+/** A layer with weights whose only reader is a batch norm, so that the two fold into one. */
+export interface FoldedPair {
+  readonly layer: WeightedNode;
+  readonly batchNorm: BatchNormNode;
+}
+
+/** Every layer with weights that a batch norm follows and nothing else reads, in graph order. */
+export function foldedPairs(model: Model): FoldedPair[] {
+  const { nodes } = model.graph;
+  const readers = new Map<string, number>();
+  for (const node of nodes) for (const input of node.inputs) readers.set(input, (readers.get(input) ?? 0) + 1);
+  const byName = new Map(nodes.map((node) => [node.name, node]));
+  return nodes.flatMap((batchNorm) => {
+    if (batchNorm.op !== 'batchNorm') return [];
+    const layer = byName.get(batchNorm.inputs[0] ?? '');
+    return layer !== undefined && isWeighted(layer) && readers.get(layer.name) === 1 ? [{ layer, batchNorm }] : [];
+  });
+}
+
+/**
+ * Makes every batch norm scale γ positive that follows a layer with weights: where γ < 0, the channel of the kernel, its bias,
+ * γ and the running mean change sign. γ(x − μ)/σ stays the same, so predictions do too, to the bit.
+ *
+ * After it, folding the batch norm scales the codes of a channel without negating them, and a codebook of K values stays at
+ * most K int8 codes in the whole tensor. Layers that carry a weight chain are left as they are.
+ *
+ * @returns a new model
+ * @example
+ * ```ts
+ * import { createModel, normalizeBatchNormSigns, zoo } from 'pcqat';
+ * const model = normalizeBatchNormSigns(createModel(zoo.dsCnn({ size: 'S', classes: 10 }), { seed: 1 }));
+ * console.log(model.chains.size); // 0
+ * ```
+ */
+export function normalizeBatchNormSigns(model: Model): Model {
+  const draft = draftOf(model);
+  for (const { layer, batchNorm } of foldedPairs(model)) {
+    if (model.chains.has(kernelOf(layer))) continue;
+    const gamma = weightOf(draft, `${batchNorm.name}/gamma`).data;
+    const negative = Uint8Array.from(gamma, (value) => (value < 0 ? 1 : 0));
+    if (!negative.includes(1)) continue;
+    // Output channel of element i: i mod channels, for [.., in, out] and, in·multiplier long, for depthwise [.., in, multiplier].
+    const names = [
+      kernelOf(layer),
+      ...(layer.useBias ? [`${layer.name}/bias`] : []),
+      `${batchNorm.name}/gamma`,
+      `${batchNorm.name}/moving_mean`,
+    ];
+    for (const name of names) {
+      const { data } = weightOf(draft, name);
+      for (let i = 0; i < data.length; i++) if (negative[i % negative.length] === 1) data[i] = 0 - (data[i] ?? 0);
+    }
+  }
+  return draft;
+}
