@@ -43,8 +43,8 @@ export interface WeightCertificate {
  * @throws {@link PcqatError} `ERR_INVARIANT` when chain state is missing
  * @example
  * ```ts
- * import { certifyWeights, clusterWeights, createModel, zoo } from 'pcqat';
- * const clustered = clusterWeights(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }), { numberOfClusters: 8 });
+ * import { certifyWeights, clusterWeights, zoo } from 'pcqat';
+ * const clustered = clusterWeights(zoo.lenet5(), { numberOfClusters: 8 });
  * console.log(certifyWeights(clustered).every((layer) => layer.zerosKept && layer.clustersKept)); // true
  * ```
  */
@@ -64,8 +64,8 @@ export function certifyWeights(model: Model): WeightCertificate[] {
  * @throws {@link PcqatError} `ERR_INVARIANT` that names the layer
  * @example
  * ```ts
- * import { assertCertificate, certifyWeights, createModel, pruneLowMagnitude, zoo } from 'pcqat';
- * assertCertificate(certifyWeights(pruneLowMagnitude(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }))));
+ * import { assertCertificate, certifyWeights, pruneLowMagnitude, zoo } from 'pcqat';
+ * assertCertificate(certifyWeights(pruneLowMagnitude(zoo.lenet5())));
  * ```
  */
 export function assertCertificate(certificates: readonly WeightCertificate[]): void {

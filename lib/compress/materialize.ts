@@ -14,8 +14,8 @@ import { stateOf, weightOf } from './state.js';
  * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` for an unknown parameter, `ERR_INVARIANT` when chain state is missing
  * @example
  * ```ts
- * import { createModel, materializeWeight, pruneLowMagnitude, zoo } from 'pcqat';
- * const model = pruneLowMagnitude(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }));
+ * import { materializeWeight, pruneLowMagnitude, zoo } from 'pcqat';
+ * const model = pruneLowMagnitude(zoo.lenet5());
  * console.log(materializeWeight(model, 'conv1/kernel').length);
  * ```
  */
@@ -69,8 +69,8 @@ export interface WeightRange {
  * @throws {@link PcqatError} as {@link materializeWeight}
  * @example
  * ```ts
- * import { createModel, weightRange, zoo } from 'pcqat';
- * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * import { weightRange, zoo } from 'pcqat';
+ * const model = zoo.lenet5();
  * console.log(weightRange(model, 'conv1/kernel', { perChannel: true }).max.length); // one per filter
  * ```
  */

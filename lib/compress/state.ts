@@ -1,5 +1,5 @@
 import { PcqatError } from '../errors.js';
-import type { Model, Tensor } from '../graph/model.js';
+import { cloneTensor, type Model, type Tensor } from '../graph/model.js';
 import type { ActivationQuantizer, WeightChain } from './chains.js';
 
 /** Names of the state that compression keeps beside a weight: `<weight>:<state>` (see `WeightChain`). */
@@ -74,7 +74,7 @@ export interface ModelDraft {
 /** Copies a model, arrays included, without its optimizer state (its slots fit the old chains only). */
 export function draftOf(model: Model): ModelDraft {
   const tensors = new Map<string, Tensor>();
-  for (const [name, tensor] of model.tensors) tensors.set(name, { shape: tensor.shape, data: tensor.data.slice() });
+  for (const [name, tensor] of model.tensors) tensors.set(name, cloneTensor(tensor));
   return { graph: model.graph, tensors, chains: new Map(model.chains), quantizers: new Map(model.quantizers) };
 }
 

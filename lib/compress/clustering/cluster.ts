@@ -46,8 +46,8 @@ export interface ClusterOptions {
  *   `ERR_NON_FINITE`
  * @example
  * ```ts
- * import { clusterWeights, createModel, materializeWeight, zoo } from 'pcqat';
- * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * import { clusterWeights, materializeWeight, zoo } from 'pcqat';
+ * const model = zoo.lenet5();
  * const clustered = clusterWeights(model, { numberOfClusters: 8 });
  * console.log(new Set(materializeWeight(clustered, 'conv2/kernel')).size <= 8); // true
  * ```

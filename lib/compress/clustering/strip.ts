@@ -11,8 +11,8 @@ import { clusteredAs, draftOf, dropStates, stateOf, weightOf } from '../state.js
  * @throws {@link PcqatError} `ERR_INVARIANT` when the codebook is missing
  * @example
  * ```ts
- * import { clusterWeights, createModel, stripClustering, zoo } from 'pcqat';
- * const clustered = clusterWeights(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }), { numberOfClusters: 16 });
+ * import { clusterWeights, stripClustering, zoo } from 'pcqat';
+ * const clustered = clusterWeights(zoo.lenet5(), { numberOfClusters: 16 });
  * console.log(stripClustering(clustered).chains.size); // 0
  * ```
  */

@@ -15,8 +15,8 @@ export interface AnnotatedModel {
  * @param model - a model, or one that has annotations already
  * @example
  * ```ts
- * import { createModel, quantizeAnnotateModel, zoo } from 'pcqat';
- * const annotated = quantizeAnnotateModel(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }));
+ * import { quantizeAnnotateModel, zoo } from 'pcqat';
+ * const annotated = quantizeAnnotateModel(zoo.lenet5());
  * console.log(annotated.layers.has('conv1')); // true
  * ```
  */
@@ -34,8 +34,8 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
  * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers
  * @example
  * ```ts
- * import { createModel, quantizeAnnotateLayer, quantizeApply, zoo } from 'pcqat';
- * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * import { quantizeAnnotateLayer, quantizeApply, zoo } from 'pcqat';
+ * const model = zoo.lenet5();
  * console.log([...quantizeApply(quantizeAnnotateLayer(model, ['conv1'])).chains.keys()]); // [ 'conv1/kernel' ]
  * ```
  */

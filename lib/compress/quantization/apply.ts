@@ -35,8 +35,8 @@ export interface QuantizeOptions {
  *   pruned or clustered (strip it) or quantized already, or for a batch norm that cannot fold, `ERR_NON_FINITE`
  * @example
  * ```ts
- * import { createModel, quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
- * const qat = quantizeApply(quantizeAnnotateModel(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 })));
+ * import { quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
+ * const qat = quantizeApply(quantizeAnnotateModel(zoo.lenet5()));
  * console.log([...qat.quantizers.keys()]); // the input, and one node per int8 operator
  * ```
  */
@@ -78,8 +78,8 @@ export function quantizeApply(annotated: AnnotatedModel, options: QuantizeOption
  * @throws {@link PcqatError} as {@link quantizeApply}
  * @example
  * ```ts
- * import { createModel, quantizeModel, zoo } from 'pcqat';
- * console.log(quantizeModel(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 })).chains.size > 0); // true
+ * import { quantizeModel, zoo } from 'pcqat';
+ * console.log(quantizeModel(zoo.lenet5()).chains.size > 0); // true
  * ```
  */
 export function quantizeModel(model: Model, options: QuantizeOptions = {}): Model {

@@ -11,8 +11,8 @@ import { draftOf, dropStates, weightOf } from '../state.js';
  * @throws {@link PcqatError} `ERR_INVARIANT` when a codebook is missing
  * @example
  * ```ts
- * import { createModel, Default8BitClusterPreserveQuantizeScheme, clusterWeights, quantizeModel, stripClustering, stripClusteringCqat, zoo } from 'pcqat';
- * const clustered = clusterWeights(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }), { numberOfClusters: 16 });
+ * import { Default8BitClusterPreserveQuantizeScheme, clusterWeights, quantizeModel, stripClustering, stripClusteringCqat, zoo } from 'pcqat';
+ * const clustered = clusterWeights(zoo.lenet5(), { numberOfClusters: 16 });
  * const cqat = quantizeModel(stripClustering(clustered), { scheme: new Default8BitClusterPreserveQuantizeScheme({ preserveSparsity: false }) });
  * console.log(stripClusteringCqat(cqat).chains.get('conv1/kernel')?.codebook); // undefined
  * ```

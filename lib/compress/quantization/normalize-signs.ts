@@ -32,8 +32,8 @@ export function foldedPairs(model: Model): FoldedPair[] {
  * @returns a new model
  * @example
  * ```ts
- * import { createModel, normalizeBatchNormSigns, zoo } from 'pcqat';
- * const model = normalizeBatchNormSigns(createModel(zoo.dsCnn({ size: 'S', classes: 10 }), { seed: 1 }));
+ * import { normalizeBatchNormSigns, zoo } from 'pcqat';
+ * const model = normalizeBatchNormSigns(zoo.dsCnn({ size: 'S', classes: 10 }));
  * console.log(model.chains.size); // 0
  * ```
  */

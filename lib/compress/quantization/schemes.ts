@@ -38,8 +38,8 @@ export interface SchemeOptions {
  *
  * @example
  * ```ts
- * import { createModel, Default8BitQuantizeScheme, quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
- * const annotated = quantizeAnnotateModel(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }));
+ * import { Default8BitQuantizeScheme, quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
+ * const annotated = quantizeAnnotateModel(zoo.lenet5());
  * console.log(quantizeApply(annotated, { scheme: new Default8BitQuantizeScheme() }).chains.get('conv1/kernel')?.technique); // qat
  * ```
  */
@@ -66,8 +66,8 @@ export class Default8BitQuantizeScheme implements QuantizeScheme {
  *
  * @example
  * ```ts
- * import { createModel, Default8BitPrunePreserveQuantizeScheme, quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
- * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * import { Default8BitPrunePreserveQuantizeScheme, quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';
+ * const model = zoo.lenet5();
  * model.tensors.get('conv1/kernel')?.data.fill(0, 0, 10);
  * const scheme = new Default8BitPrunePreserveQuantizeScheme();
  * console.log(quantizeApply(quantizeAnnotateModel(model), { scheme }).chains.get('conv1/kernel')?.technique); // pqat
@@ -115,8 +115,8 @@ export interface ClusterPreserveOptions extends SchemeOptions {
  *
  * @example
  * ```ts
- * import { clusterWeights, createModel, Default8BitClusterPreserveQuantizeScheme, quantizeAnnotateModel, quantizeApply, stripClustering, zoo } from 'pcqat';
- * const clustered = clusterWeights(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }), { numberOfClusters: 16 });
+ * import { clusterWeights, Default8BitClusterPreserveQuantizeScheme, quantizeAnnotateModel, quantizeApply, stripClustering, zoo } from 'pcqat';
+ * const clustered = clusterWeights(zoo.lenet5(), { numberOfClusters: 16 });
  * const scheme = new Default8BitClusterPreserveQuantizeScheme({ preserveSparsity: false });
  * const cqat = quantizeApply(quantizeAnnotateModel(stripClustering(clustered)), { scheme });
  * console.log(cqat.tensors.get('conv1/kernel:centroids')?.shape); // [ 16 ]

@@ -35,8 +35,8 @@ export interface PruneOptions {
  *   rank 2, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a clustered or quantized weight, `ERR_NON_FINITE`
  * @example
  * ```ts
- * import { constantSparsity, createModel, pruneLowMagnitude, zoo } from 'pcqat';
- * const model = createModel(zoo.lenet5({ classes: 10 }), { seed: 1 });
+ * import { constantSparsity, pruneLowMagnitude, zoo } from 'pcqat';
+ * const model = zoo.lenet5();
  * const pruned = pruneLowMagnitude(model, { schedule: constantSparsity({ targetSparsity: 0.8 }) });
  * console.log(pruned.chains.get('conv1/kernel')?.technique); // prune
  * ```

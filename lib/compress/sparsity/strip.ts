@@ -10,8 +10,8 @@ import { draftOf, dropStates } from '../state.js';
  * @throws {@link PcqatError} `ERR_INVARIANT` when a mask is missing
  * @example
  * ```ts
- * import { createModel, pruneLowMagnitude, stripPruning, zoo } from 'pcqat';
- * const pruned = pruneLowMagnitude(createModel(zoo.lenet5({ classes: 10 }), { seed: 1 }));
+ * import { pruneLowMagnitude, stripPruning, zoo } from 'pcqat';
+ * const pruned = pruneLowMagnitude(zoo.lenet5());
  * console.log(stripPruning(pruned).chains.size); // 0
  * ```
  */
