@@ -12,7 +12,7 @@ namespace pcqat {
 struct BatchNormParameters {
   int64_t channels;
   float epsilon;
-  float momentum;
+  double momentum;  // double: TensorFlow takes 1 - momentum in double and then rounds to f32
   const float* gamma;
   const float* beta;
   float* moving_mean;      // updated in training

@@ -14,7 +14,8 @@ struct UpdateSettings {
 };
 
 struct AdamSettings {
-  float beta1, beta2, epsilon;
+  double beta1, beta2;  // double: TensorFlow takes 1 - beta in double and then rounds to f32
+  float epsilon;
   int64_t step;  // 1-based
 };
 
