@@ -1,10 +1,37 @@
-// The int8 kernels of one instruction set.
+// The int8 kernels of one instruction set. All results are exact integers, so they are the same on every one of them.
+// Sums are taken modulo 2^32, as TFLite's are.
 #pragma once
+
+#include <cstdint>
 
 namespace pcqat {
 
+// Output channels are handled in blocks; arrays per channel are padded to a multiple of this.
+constexpr int64_t kInt8Block = 32;
+// Kernels may read this many bytes beyond the end of an activation.
+constexpr int64_t kInt8Overread = 4;
+
+// How TFLite turns an accumulator into a quantized value: multiply by `multiplier / 2^31 · 2^shift` with rounding after
+// the multiplication and again after the right shift ("double rounding"). Arrays are padded to kInt8Block.
+struct Requantization {
+  const int32_t* multiplier;
+  const int32_t* left_shift;
+  const int32_t* right_shift;
+  int32_t zero_point;
+  int32_t low, high;  // bounds of the (fused) activation
+};
+
 struct Int8Kernels {
-  int reserved;
+  // Size and layout of the weights `[n][k]` of a matrix product are private to the instruction set. `bias[n]` goes in too.
+  int64_t (*packed_bytes)(int64_t n, int64_t k);
+  void (*pack)(const int8_t* weights, const int32_t* bias, int64_t n, int64_t k, void* packed);
+  // acc[i·ldc + j] = bias[j] + Σ_t a[i·lda + t]·w[j][t] for i < m, j < n. ldc is at least n rounded up to kInt8Block.
+  void (*matmul)(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, int32_t* acc, int64_t ldc);
+  // acc[c] = bias[c] + Σ_t taps[t][c]·w[t·channels + c].
+  void (*depthwise)(const int8_t* const* taps, int64_t tap_count, const int32_t* weights, const int32_t* bias, int64_t channels,
+                    int32_t* acc);
+  // out[c] = clamp(zero_point + rounded(acc[c])). acc is padded to kInt8Block; exactly n bytes are written.
+  void (*requantize)(const int32_t* acc, int64_t n, const Requantization& parameters, int8_t* out);
 };
 
 }  // namespace pcqat
