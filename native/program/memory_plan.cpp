@@ -1,0 +1,132 @@
+#include "program/memory_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace pcqat {
+
+int ArenaPlanner::add(size_t bytes, int first, int last) {
+  const size_t rounded = std::max(bytes, size_t{1}) + (kAlignment - 1);
+  buffers_.push_back({rounded - rounded % kAlignment, first, last, 0});
+  return static_cast<int>(buffers_.size()) - 1;
+}
+
+void ArenaPlanner::solve() {
+  std::vector<int> order(buffers_.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return buffers_[a].bytes > buffers_[b].bytes; });
+  std::vector<int> placed;  // by offset
+  total_ = 0;
+  for (int index : order) {
+    Buffer& buffer = buffers_[index];
+    size_t offset = 0;
+    for (int other : placed) {
+      const Buffer& neighbour = buffers_[other];
+      if (neighbour.last < buffer.first || buffer.last < neighbour.first) continue;
+      if (neighbour.offset >= offset + buffer.bytes) break;  // fits into the gap before it
+      offset = std::max(offset, neighbour.offset + neighbour.bytes);
+    }
+    buffer.offset = offset;
+    total_ = std::max(total_, offset + buffer.bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), offset, [&](size_t o, int b) { return o < buffers_[b].offset; }), index);
+  }
+}
+
+namespace {
+
+// Dropout does nothing outside training, so it shares memory there.
+bool is_alias(const Instruction& instruction, bool training) {
+  return instruction.op == Op::reshape || (instruction.op == Op::dropout && !training);
+}
+
+template <typename Visit>
+void for_each_parameter(const Instruction& in, Visit&& visit) {
+  for (int tensor : {in.kernel, in.bias, in.gamma, in.beta}) {
+    if (tensor != kNone) visit(tensor);
+  }
+}
+
+void plan_values(const Program& program, int64_t max_batch, bool training, bool keep_values, int last_step, MemoryPlan& plan) {
+  const int n = static_cast<int>(program.instructions.size());
+  plan.root.resize(program.values.size());
+  std::iota(plan.root.begin(), plan.root.end(), 0);
+  std::vector<int> first(program.values.size(), 0), last(program.values.size(), 0);
+  for (int i = 0; i < n; ++i) {
+    const Instruction& in = program.instructions[i];
+    if (is_alias(in, training)) plan.root[in.output] = plan.root[in.input];
+    else first[in.output] = i;
+    for (int value : {in.input, in.other, in.output}) {
+      if (value != kNone) last[plan.root[value]] = i;
+    }
+  }
+  last[plan.root[program.output]] = last_step;
+  plan.value_buffer.assign(program.values.size(), kNone);
+  for (size_t v = 0; v < program.values.size(); ++v) {
+    if (plan.root[v] != static_cast<int>(v)) continue;
+    const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
+    const bool keep = training || keep_values;
+    plan.value_buffer[v] = plan.arena.add(bytes, keep ? 0 : first[v], keep ? last_step : last[v]);
+  }
+}
+
+// The gradient of a root value lives from its first contribution (the last consumer in program order, or the loss) to the
+// backward step of the instruction that wrote it. Backward steps are numbered after the forward ones: the loss is step n,
+// instruction i is step 2n - i.
+void plan_gradients(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, MemoryPlan& plan) {
+  const int n = static_cast<int>(program.instructions.size());
+  const size_t values = program.values.size();
+  std::vector<bool> needed(values, false), reached(values, false);
+  for (const Instruction& in : program.instructions) {
+    bool need = needed[plan.root[in.input]] || (in.other != kNone && needed[plan.root[in.other]]);
+    for_each_parameter(in, [&](int tensor) { need = need || gradient_tensors[tensor]; });
+    if (need) needed[plan.root[in.output]] = true;
+  }
+  const int loss_root = plan.root[program.loss.value];
+  std::vector<int> first(values, kNone), producer(values, kNone);
+  if (needed[loss_root]) first[loss_root] = n;
+  reached[loss_root] = true;
+  for (int i = n - 1; i >= 0; --i) {
+    const Instruction& in = program.instructions[i];
+    if (in.op == Op::reshape) continue;  // shares the gradient as well
+    const int out = plan.root[in.output];
+    producer[out] = i;
+    BackwardPlan& backward = plan.backward[i];
+    backward.active = reached[out] && needed[out];
+    if (!reached[out]) continue;
+    auto contribute = [&](int value, bool& computes, bool& adds) {
+      if (value == kNone) return;
+      const int root = plan.root[value];
+      reached[root] = true;
+      computes = backward.active && needed[root];
+      if (!computes) return;
+      adds = first[root] != kNone;
+      if (!adds) first[root] = 2 * n - i;
+    };
+    contribute(in.input, backward.to_input, backward.add_input);
+    contribute(in.other, backward.to_other, backward.add_other);
+    const bool has_target = (backward.to_input && !backward.add_input) || (backward.to_other && !backward.add_other);
+    if (!has_target && (backward.to_input || backward.to_other)) {
+      const size_t bytes = static_cast<size_t>(program.values[in.input].count * max_batch) * sizeof(float);
+      backward.temporary = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
+    }
+  }
+  for (size_t v = 0; v < values; ++v) {
+    if (first[v] == kNone) continue;
+    const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
+    plan.gradient_buffer[v] = plan.arena.add(bytes, first[v], 2 * n - producer[v]);
+  }
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training, bool keep_values) {
+  MemoryPlan plan;
+  const int last_step = 2 * static_cast<int>(program.instructions.size()) + 1;
+  plan_values(program, max_batch, training, keep_values, last_step, plan);
+  plan.gradient_buffer.assign(program.values.size(), kNone);
+  plan.backward.resize(program.instructions.size());
+  if (training && program.loss.kind != LossKind::none) plan_gradients(program, gradient_tensors, max_batch, plan);
+  return plan;
+}
+
+}  // namespace pcqat

@@ -1,0 +1,57 @@
+// Where every buffer of a session lies in its arena. Planned once, for the largest batch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "program/program.h"
+
+namespace pcqat {
+
+// Assigns offsets in one arena to buffers with known lifetimes: buffers that are never alive together may share memory.
+// Greedy by size (the largest first, each at the lowest free offset), 64-byte aligned.
+class ArenaPlanner {
+ public:
+  static constexpr size_t kAlignment = 64;
+
+  // A buffer alive during the steps first..last (inclusive). Returns its handle.
+  int add(size_t bytes, int first, int last);
+  void solve();
+  size_t offset(int buffer) const { return buffers_[buffer].offset; }
+  size_t total() const { return total_; }
+
+ private:
+  struct Buffer {
+    size_t bytes;
+    int first, last;
+    size_t offset;
+  };
+  std::vector<Buffer> buffers_;
+  size_t total_ = 0;
+};
+
+// How one instruction takes part in the backward pass.
+struct BackwardPlan {
+  bool active = false;      // its output's gradient is needed
+  bool to_input = false;    // computes the gradient of `input` (of `other`)
+  bool to_other = false;
+  bool add_input = false;   // that gradient is added to what later instructions gave; otherwise it is the first
+  bool add_other = false;
+  int temporary = kNone;    // arena buffer for a gradient that is added; kNone: not needed
+};
+
+// Everything the executor looks up by index.
+struct MemoryPlan {
+  std::vector<int> root;            // per value: the value whose memory it shares (reshape), itself otherwise
+  std::vector<int> value_buffer;    // per root value
+  std::vector<int> gradient_buffer;  // per root value; kNone: no gradient
+  std::vector<BackwardPlan> backward;  // per instruction
+  ArenaPlanner arena;
+};
+
+// `gradient_tensors[t]`: tensor t gets a gradient. Without `training`, `keep_values` decides whether activations that
+// are no longer needed give their memory away. The caller may add further buffers before arena.solve().
+MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training, bool keep_values);
+
+}  // namespace pcqat

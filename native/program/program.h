@@ -1,0 +1,119 @@
+// A program: the flat list of instructions that a session runs. Plain data, filled by the binding and checked by
+// validate() before anything uses it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ops/common.h"
+
+namespace pcqat {
+
+enum class DType { f32, u8, i32 };
+
+constexpr int kNone = -1;  // an absent tensor or value
+
+// A parameter or piece of state that outlives a step.
+struct TensorSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+  DType dtype = DType::f32;
+  bool trainable = false;
+  bool weight_decay = false;
+  int64_t count = 0;  // elements; set by validate()
+};
+
+// An activation; the batch dimension is implied.
+struct ValueSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+  int64_t count = 0;  // elements per row; set by validate()
+};
+
+// Fake quantization of an activation. min == kNone: none.
+struct FakeQuantSpec {
+  int min = kNone;
+  int max = kNone;
+  int bits = 8;
+  bool narrow_range = false;
+  RangeUpdate update = RangeUpdate::moving_average;
+  double decay = 0.999;
+};
+
+enum class Op {
+  conv2d,
+  depthwise_conv2d,
+  dense,
+  batch_norm,
+  activation,
+  add,
+  average_pool,
+  max_pool,
+  global_average_pool,
+  pad,
+  reshape,
+  dropout,
+  fake_quant,
+  softmax,
+};
+
+// One instruction; fields that the operator does not have keep their defaults.
+struct Instruction {
+  Op op = Op::reshape;
+  std::string name;
+  int input = kNone;
+  int other = kNone;  // add: the second operand
+  int output = kNone;
+
+  int kernel = kNone, bias = kNone;                                             // conv2d, depthwise_conv2d, dense
+  int gamma = kNone, beta = kNone, moving_mean = kNone, moving_variance = kNone;  // batch_norm
+  double momentum = 0, epsilon = 0;
+
+  std::array<int64_t, 2> strides{1, 1}, dilation{1, 1}, pool{1, 1};
+  std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right
+
+  Activation activation = Activation::none;
+  FakeQuantSpec fake_quant;
+  double rate = 0;  // dropout
+};
+
+// How a stored weight becomes the used weight; see compression/weight_chain.h. Absent parts have kNone tensors.
+struct WeightChainSpec {
+  int weight = kNone;
+  int mask = kNone;
+  bool mask_write_back = false;
+  bool mask_gradient = false;
+  int centroids = kNone;
+  int indices = kNone;
+  bool codebook_per_channel = false;
+  int zero_index = kNone;
+  bool zero_pin_equal = false;
+  bool average = false;
+  int min = kNone;
+  int max = kNone;
+  bool range_per_channel = false;
+  int bits = 8;
+};
+
+enum class LossKind { none, softmax_cross_entropy, mean_squared_error };
+
+struct LossSpec {
+  LossKind kind = LossKind::none;
+  int value = kNone;  // logits or prediction
+  bool dense_labels = false;
+  double label_smoothing = 0;
+};
+
+struct Program {
+  std::vector<TensorSpec> tensors;
+  std::vector<ValueSpec> values;
+  std::vector<Instruction> instructions;
+  std::vector<WeightChainSpec> chains;
+  int input = kNone;
+  int output = kNone;
+  LossSpec loss;
+};
+
+}  // namespace pcqat

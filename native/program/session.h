@@ -1,0 +1,185 @@
+// A program with its parameters, arena, threads and optimizer state. One call at a time; no allocation per call.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compression/weight_chain.h"
+#include "ops/common.h"
+#include "parallel/thread_pool.h"
+#include "program/aligned_buffer.h"
+#include "program/memory_plan.h"
+#include "program/program.h"
+
+namespace pcqat {
+
+enum class OptimizerKind { none, adam, adamw, sgd };
+
+struct OptimizerSpec {
+  OptimizerKind kind = OptimizerKind::none;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-7;  // adam, adamw
+  double momentum = 0;                                // sgd
+  bool nesterov = false;
+  double weight_decay = 0;
+};
+
+struct SessionOptions {
+  int64_t max_batch = 1;
+  bool training = false;
+  OptimizerSpec optimizer;
+  double clip_norm = 0;   // 0: off
+  double clip_value = 0;  // 0: off
+  int threads = 1;
+  uint64_t seed = 0;
+  bool keep_values = false;
+};
+
+struct StepOptions {
+  double learning_rate = 0;
+  int64_t step = 1;
+  bool update = true;
+};
+
+struct StepResult {
+  double loss = 0;
+  int64_t correct = 0;
+  double gradient_norm = 0;
+  std::string non_finite;  // empty: everything is finite
+};
+
+enum class ForwardMode { inference, training, observe };
+
+struct ForwardOptions {
+  ForwardMode mode = ForwardMode::inference;
+  bool reset_ranges = false;
+  int64_t step = 0;
+};
+
+class Session {
+ public:
+  // Validates the program. Throws Error.
+  Session(Program program, const SessionOptions& options, const Kernels& kernels);
+
+  const Program& program() const { return program_; }
+  const SessionOptions& options() const { return options_; }
+  const Kernels& kernels() const { return kernels_; }
+  size_t arena_bytes() const { return plan_.arena.total(); }
+  size_t memory_bytes() const { return arena_.bytes() + state_.bytes(); }
+
+  // Tensors start as zeros. The caller has checked the index, element type and count of `data`; the values are checked here.
+  void set_tensor(int tensor, const void* data);
+  const void* tensor_data(int tensor) const { return state_.data() + tensors_[tensor].data; }
+  static size_t element_size(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
+
+  int slot_count() const;
+  bool has_gradient(int tensor) const { return tensors_[tensor].gradient != nullptr && program_.tensors[tensor].trainable; }
+  const float* gradient(int tensor) const { return tensors_[tensor].gradient; }
+  float* slot(int tensor, int slot) const { return tensors_[tensor].slots[slot]; }
+  void set_slot(int tensor, int slot, const float* data);
+  const float* used_weight(int chain) const { return chains_[chain].used; }
+  bool keeps_values() const { return options_.training || options_.keep_values; }
+  // The rows of the last call.
+  int64_t rows() const { return rows_; }
+  const float* value(int value) const { return value_data(value); }
+
+  // Buffers that the caller fills before a call: rows of the input, and labels or targets of the loss.
+  float* input_buffer() { return value_data(program_.input); }
+  int32_t* label_buffer() { return reinterpret_cast<int32_t*>(arena_data(target_buffer_)); }
+  float* target_buffer() { return reinterpret_cast<float*>(arena_data(target_buffer_)); }
+  // Elements of the target per row: 1 for sparse labels.
+  int64_t target_width() const;
+
+  // One training step. Throws Error for a bad input or label, before anything is changed. When the loss, a gradient,
+  // a batch statistic or a range is not finite, every tensor and slot is as before the call and the result says where.
+  StepResult train_step(int64_t rows, const StepOptions& options);
+
+  // Throws Error for a bad input, or (ERR_NON_FINITE) when the result is not finite; the state is then as before.
+  void forward(int64_t rows, const ForwardOptions& options);
+
+ private:
+  struct TensorMemory {
+    size_t data = 0;            // offset in state_
+    float* gradient = nullptr;  // null: none
+    float* slots[2] = {nullptr, nullptr};
+    int chain = kNone;          // the chain whose weight it is
+    bool gradient_written = false;  // in this backward pass
+  };
+  // A tensor that forward passes write, with its copy for restoring.
+  struct Written {
+    int tensor;
+    size_t copy;    // offset in state_
+    bool is_small;  // a statistic or range, checked for finiteness after each forward pass
+  };
+
+  // session.cpp
+  void plan_state();
+  void plan_workspace();
+  void bind_memory();
+  WeightChain bind_chain(const WeightChainSpec& spec, float* used) const;
+  std::vector<int> written_tensors() const;
+  float* f32(int tensor) const { return tensor == kNone ? nullptr : reinterpret_cast<float*>(state_.data() + tensors_[tensor].data); }
+  int32_t* i32(int tensor) const { return reinterpret_cast<int32_t*>(f32(tensor)); }
+  uint8_t* arena_data(int buffer) const { return arena_.data() + plan_.arena.offset(buffer); }
+  float* arena_f32(int buffer) const { return reinterpret_cast<float*>(arena_data(buffer)); }
+  float* value_data(int value) const { return arena_f32(plan_.value_buffer[plan_.root[value]]); }
+  float* value_gradient(int value) const { return arena_f32(plan_.gradient_buffer[plan_.root[value]]); }
+  bool has_value_gradient(int value) const { return plan_.gradient_buffer[plan_.root[value]] != kNone; }
+  int64_t value_count(int value) const { return rows_ * program_.values[value].count; }
+  const float* kernel_data(const Instruction& in) const;
+  Context context() { return {kernels_, pool_, arena_data(workspace_)}; }
+  // What a training forward pass changes, saved and restored.
+  void save_written();
+  void restore_written();
+
+  // forward.cpp
+  void check_input(const char* what, const float* data, int64_t width);
+  void check_labels();
+  void run_chains(bool training);
+  void run_instructions(const ForwardOptions& options);
+  void run_instruction(size_t index, const ForwardOptions& options);
+  void run_batch_norm(size_t index, const ForwardOptions& options);
+  ActivationQuant activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const;
+  bool is_finite(int64_t count, const float* data);
+  // The first instruction with a non-finite output among the values of the last pass, or the first such range or
+  // statistic; empty when there is none.
+  std::string find_non_finite_value();
+  std::string find_non_finite_state();
+  std::string rerun_to_find_non_finite(const ForwardOptions& options);
+
+  // backward.cpp
+  void run_loss_gradient_backward(int64_t step);
+  void backward_instruction(size_t index, int64_t step);
+  void backward_layer(const Instruction& in, float* dy);
+  void backward_batch_norm(size_t index, const float* dy);
+  void backward_add(size_t index, const float* dy);
+  void backward_chains();
+  template <typename Write>
+  void give_input_gradient(size_t index, Write&& write);
+  template <typename Write>
+  void give_layer_gradients(int kernel, int bias, Write&& write);
+
+  // update.cpp
+  double global_norm(std::string* non_finite);
+  void update(const StepOptions& options, double norm);
+
+  Program program_;
+  const SessionOptions options_;
+  const Kernels& kernels_;
+  ThreadPool pool_;
+  MemoryPlan plan_;
+  AlignedBuffer state_;  // tensors, slots, copies for restoring
+  AlignedBuffer arena_;  // activations, gradients, used weights, workspace
+
+  std::vector<TensorMemory> tensors_;
+  std::vector<Written> written_;
+  std::vector<WeightChain> chains_;
+  std::vector<NudgedRange> ranges_;    // per instruction, of the last training pass
+  std::vector<int> saved_statistics_;  // arena buffer per batchNorm instruction
+  std::vector<int> gradient_buffers_, used_buffers_;
+  int target_buffer_ = kNone, workspace_ = kNone;
+  int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept
+  int64_t rows_ = 0;
+  bool chains_dirty_ = true;  // the state changed since the used weights were computed
+};
+
+}  // namespace pcqat

@@ -1,0 +1,183 @@
+// The checks of one instruction: attributes, tensors, and the output shape they imply.
+#include <cmath>
+
+#include "error.h"
+#include "program/geometry.h"
+#include "program/validate.h"
+
+namespace pcqat {
+namespace {
+
+// No stride, dilation, window or padding may be larger; keeps all products far from overflow.
+constexpr int64_t kMaxAttribute = 1 << 16;
+
+struct Check {
+  const Program& program;
+  const Instruction& in;
+  const std::string where;
+  const ValueSpec& x;
+  const ValueSpec& y;
+
+  [[noreturn]] void fail(const char* code, const std::string& message) const { throw Error(code, "The " + where + ": " + message); }
+
+  const TensorSpec& tensor(int id, const char* role, const std::vector<int64_t>& shape) const {
+    const std::string text = role + (" of " + where);
+    const TensorSpec& spec = checked_tensor(program, id, text, DType::f32);
+    check_shape(spec, shape, text);
+    return spec;
+  }
+  const TensorSpec& state(int id, const char* role, const std::vector<int64_t>& shape) const {
+    const TensorSpec& spec = tensor(id, role, shape);
+    if (spec.trainable) fail("ERR_OPTION", "the " + std::string(role) + ", tensor '" + spec.name + "', is state and cannot be trainable.");
+    return spec;
+  }
+  const TensorSpec& kernel(size_t rank) const {
+    const std::string role = "kernel of " + where;
+    const TensorSpec& spec = checked_tensor(program, in.kernel, role, DType::f32);
+    if (spec.shape.size() != rank) {
+      throw Error("ERR_SHAPE", "The " + role + ", tensor '" + spec.name + "', must have rank " + std::to_string(rank) + ", but has the shape " +
+                                   shape_text(spec.shape) + ".");
+    }
+    return spec;
+  }
+  void bias(int64_t channels) const {
+    if (in.bias != kNone) tensor(in.bias, "bias", {channels});
+  }
+  void input_rank(size_t rank, const char* layout) const {
+    if (x.shape.size() != rank) fail("ERR_SHAPE", "the input '" + x.name + "' must have the shape " + layout + ", but has " + shape_text(x.shape) + ".");
+  }
+  void output(const std::vector<int64_t>& expected) const {
+    if (y.shape == expected) return;
+    fail("ERR_SHAPE", "the output '" + y.name + "' must have the shape " + shape_text(expected) + ", but has " + shape_text(y.shape) + ".");
+  }
+  template <typename Range>
+  void at_least(const Range& values, int64_t low, const char* field) const {
+    for (int64_t v : values) {
+      if (v < low || v > kMaxAttribute) {
+        fail("ERR_OPTION", std::string(field) + " must be between " + std::to_string(low) + " and " + std::to_string(kMaxAttribute) + ", but is " +
+                               std::to_string(v) + ".");
+      }
+    }
+  }
+  // Output height and width of a sliding window whose padding stays inside the window.
+  std::array<int64_t, 2> windows(int64_t window_h, int64_t window_w) const {
+    at_least(in.strides, 1, "strides");
+    at_least(in.dilation, 1, "dilation");
+    at_least(in.padding, 0, "padding");
+    at_least(std::array<int64_t, 2>{window_h, window_w}, 1, "the window");
+    const int64_t extent_h = (window_h - 1) * in.dilation[0] + 1, extent_w = (window_w - 1) * in.dilation[1] + 1;
+    const auto& p = in.padding;
+    if (p[0] >= extent_h || p[1] >= extent_h || p[2] >= extent_w || p[3] >= extent_w) {
+      fail("ERR_OPTION", "padding must be smaller than the (dilated) window of " + std::to_string(extent_h) + " x " + std::to_string(extent_w) + ".");
+    }
+    const int64_t h = window_count(x.shape[0], p[0], p[1], window_h, in.dilation[0], in.strides[0]);
+    const int64_t w = window_count(x.shape[1], p[2], p[3], window_w, in.dilation[1], in.strides[1]);
+    if (h < 1 || w < 1) fail("ERR_SHAPE", "the window does not fit into the padded input of shape " + shape_text(x.shape) + ".");
+    return {h, w};
+  }
+  void fake_quant(bool required) const {
+    const FakeQuantSpec& q = in.fake_quant;
+    if (q.min == kNone && q.max == kNone && !required) return;
+    state(q.min, "fakeQuant.min", {1});
+    state(q.max, "fakeQuant.max", {1});
+    if (q.bits < 2 || q.bits > 8) fail("ERR_OPTION", "fakeQuant.bits must be 2 to 8, but is " + std::to_string(q.bits) + ".");
+    if (!(q.decay >= 0 && q.decay <= 1)) fail("ERR_OPTION", "fakeQuant.decay must be in [0, 1].");
+  }
+};
+
+void check_conv(const Check& c) {
+  c.input_rank(3, "[height, width, channels]");
+  const auto& kernel = c.kernel(4);
+  const bool depthwise = c.in.op == Op::depthwise_conv2d;
+  if (kernel.shape[2] != c.x.shape[2]) {
+    c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the " + std::to_string(c.x.shape[2]) +
+                            " channels of the input '" + c.x.name + "'.");
+  }
+  // Both factors are below 2^31 (checked element counts), so the product cannot overflow.
+  const int64_t channels = depthwise ? kernel.shape[2] * kernel.shape[3] : kernel.shape[3];
+  const auto [h, w] = c.windows(kernel.shape[0], kernel.shape[1]);
+  c.output({h, w, channels});
+  c.bias(channels);
+}
+
+void check_pool(const Check& c) {
+  c.input_rank(3, "[height, width, channels]");
+  const auto [h, w] = c.windows(c.in.pool[0], c.in.pool[1]);
+  c.output({h, w, c.x.shape[2]});
+}
+
+void check_batch_norm(const Check& c) {
+  const std::vector<int64_t> channels{c.x.shape.back()};
+  c.tensor(c.in.gamma, "gamma", channels);
+  c.tensor(c.in.beta, "beta", channels);
+  c.state(c.in.moving_mean, "movingMean", channels);
+  c.state(c.in.moving_variance, "movingVariance", channels);
+  if (!(c.in.momentum >= 0 && c.in.momentum <= 1)) c.fail("ERR_OPTION", "momentum must be in [0, 1].");
+  if (!(c.in.epsilon > 0 && c.in.epsilon <= 1)) c.fail("ERR_OPTION", "epsilon must be in (0, 1].");
+  c.output(c.x.shape);
+}
+
+}  // namespace
+
+void validate_instruction(const Program& program, size_t index) {
+  const Instruction& in = program.instructions[index];
+  const Check c{program, in, instruction_text(program, index), program.values[in.input], program.values[in.output]};
+  switch (in.op) {
+    case Op::conv2d:
+    case Op::depthwise_conv2d:
+      check_conv(c);
+      break;
+    case Op::dense: {
+      c.input_rank(1, "[features]");
+      const auto& kernel = c.kernel(2);
+      if (kernel.shape[0] != c.x.shape[0]) {
+        c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the input '" + c.x.name +
+                                "' of shape " + shape_text(c.x.shape) + ".");
+      }
+      c.output({kernel.shape[1]});
+      c.bias(kernel.shape[1]);
+      break;
+    }
+    case Op::batch_norm:
+      check_batch_norm(c);
+      break;
+    case Op::add:
+      if (program.values[in.other].shape != c.x.shape) {
+        c.fail("ERR_SHAPE", "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(program.values[in.other].shape) + ".");
+      }
+      c.output(c.x.shape);
+      break;
+    case Op::average_pool:
+    case Op::max_pool:
+      check_pool(c);
+      break;
+    case Op::global_average_pool:
+      c.input_rank(3, "[height, width, channels]");
+      c.output({c.x.shape[2]});
+      break;
+    case Op::pad: {
+      c.input_rank(3, "[height, width, channels]");
+      c.at_least(in.padding, 0, "padding");
+      const auto& p = in.padding;
+      c.output({c.x.shape[0] + p[0] + p[1], c.x.shape[1] + p[2] + p[3], c.x.shape[2]});
+      break;
+    }
+    case Op::reshape:
+      if (c.x.count != c.y.count) {
+        c.fail("ERR_SHAPE", "cannot reshape " + shape_text(c.x.shape) + " to " + shape_text(c.y.shape) + ": the element counts differ.");
+      }
+      break;
+    case Op::dropout:
+      if (!(in.rate >= 0 && in.rate < 1)) c.fail("ERR_OPTION", "rate must be in [0, 1).");
+      c.output(c.x.shape);
+      break;
+    case Op::activation:
+    case Op::fake_quant:
+    case Op::softmax:
+      c.output(c.x.shape);
+      break;
+  }
+  c.fake_quant(in.op == Op::fake_quant);
+}
+
+}  // namespace pcqat
