@@ -40,6 +40,8 @@ const Kernels& kernels_argument(Napi::Env env, const Napi::Value& isa) {
   return *found;
 }
 
+int default_threads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 256u)); }
+
 namespace {
 
 Napi::Value set_error_class(const Napi::CallbackInfo& info) {
@@ -60,7 +62,7 @@ Napi::Value build_info(const Napi::CallbackInfo& info) {
     Napi::Array available = Napi::Array::New(env);
     for (int i = 0; i < count; ++i) available.Set(static_cast<uint32_t>(i), tables[i]->isa);
     result.Set("availableIsas", available);
-    result.Set("threads", std::max(1u, std::thread::hardware_concurrency()));
+    result.Set("threads", default_threads());
     result.Set("compiler", __VERSION__);
     return result;
   });
@@ -71,6 +73,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
   exports.Set("buildInfo", Napi::Function::New(env, build_info, "buildInfo"));
   export_session(env, exports);
+  export_matmul(env, exports);
   export_compression(env, exports);
   export_integer(env, exports);
   export_cuda(env, exports);

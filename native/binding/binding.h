@@ -35,8 +35,12 @@ auto guarded(Napi::Env env, Body&& body) -> decltype(body()) {
 const Kernels& kernels_argument(Napi::Env env, const Napi::Value& isa);
 const Kernels& default_kernels();
 
+// Cores this process may use.
+int default_threads();
+
 // Each file of this folder adds its part of the contract.
 void export_session(Napi::Env env, Napi::Object exports);
+void export_matmul(Napi::Env env, Napi::Object exports);
 void export_compression(Napi::Env env, Napi::Object exports);
 void export_integer(Napi::Env env, Napi::Object exports);
 void export_cuda(Napi::Env env, Napi::Object exports);

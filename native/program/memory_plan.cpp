@@ -46,7 +46,8 @@ void for_each_parameter(const Instruction& in, Visit&& visit) {
   }
 }
 
-void plan_values(const Program& program, int64_t max_batch, bool training, bool keep_values, int last_step, MemoryPlan& plan) {
+// The input keeps its memory too, so that a pass can be repeated to find where it went wrong.
+void plan_values(const Program& program, int64_t max_batch, bool keep, bool training, MemoryPlan& plan) {
   const int n = static_cast<int>(program.instructions.size());
   plan.root.resize(program.values.size());
   std::iota(plan.root.begin(), plan.root.end(), 0);
@@ -59,13 +60,12 @@ void plan_values(const Program& program, int64_t max_batch, bool training, bool 
       if (value != kNone) last[plan.root[value]] = i;
     }
   }
-  last[plan.root[program.output]] = last_step;
+  for (int value : {program.input, program.output}) last[plan.root[value]] = plan.last_step;
   plan.value_buffer.assign(program.values.size(), kNone);
   for (size_t v = 0; v < program.values.size(); ++v) {
     if (plan.root[v] != static_cast<int>(v)) continue;
     const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
-    const bool keep = training || keep_values;
-    plan.value_buffer[v] = plan.arena.add(bytes, keep ? 0 : first[v], keep ? last_step : last[v]);
+    plan.value_buffer[v] = plan.arena.add(bytes, keep ? 0 : first[v], keep ? plan.last_step : last[v]);
   }
 }
 
@@ -105,7 +105,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
     contribute(in.input, backward.to_input, backward.add_input);
     contribute(in.other, backward.to_other, backward.add_other);
     const bool has_target = (backward.to_input && !backward.add_input) || (backward.to_other && !backward.add_other);
-    if (!has_target && (backward.to_input || backward.to_other)) {
+    // Batch normalization computes its input's gradient in any case.
+    if (!has_target && (backward.to_input || backward.to_other || (backward.active && in.op == Op::batch_norm))) {
       const size_t bytes = static_cast<size_t>(program.values[in.input].count * max_batch) * sizeof(float);
       backward.temporary = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
     }
@@ -121,8 +122,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
 
 MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training, bool keep_values) {
   MemoryPlan plan;
-  const int last_step = 2 * static_cast<int>(program.instructions.size()) + 1;
-  plan_values(program, max_batch, training, keep_values, last_step, plan);
+  plan.last_step = 2 * static_cast<int>(program.instructions.size()) + 1;
+  plan_values(program, max_batch, training || keep_values, training, plan);
   plan.gradient_buffer.assign(program.values.size(), kNone);
   plan.backward.resize(program.instructions.size());
   if (training && program.loss.kind != LossKind::none) plan_gradients(program, gradient_tensors, max_batch, plan);

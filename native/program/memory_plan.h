@@ -38,7 +38,7 @@ struct BackwardPlan {
   bool to_other = false;
   bool add_input = false;   // that gradient is added to what later instructions gave; otherwise it is the first
   bool add_other = false;
-  int temporary = kNone;    // arena buffer for a gradient that is added; kNone: not needed
+  int temporary = kNone;    // arena buffer for a gradient that is added or dropped; kNone: not needed
 };
 
 // Everything the executor looks up by index.
@@ -47,6 +47,7 @@ struct MemoryPlan {
   std::vector<int> value_buffer;    // per root value
   std::vector<int> gradient_buffer;  // per root value; kNone: no gradient
   std::vector<BackwardPlan> backward;  // per instruction
+  int last_step = 0;                // buffers alive during 0..last_step keep their memory
   ArenaPlanner arena;
 };
 

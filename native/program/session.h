@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "compression/weight_chain.h"
-#include "ops/common.h"
+#include "ops/elementwise.h"
+#include "ops/loss.h"
+#include "ops/norm.h"
 #include "parallel/thread_pool.h"
 #include "program/aligned_buffer.h"
 #include "program/memory_plan.h"
@@ -68,7 +70,7 @@ class Session {
 
   // Tensors start as zeros. The caller has checked the index, element type and count of `data`; the values are checked here.
   void set_tensor(int tensor, const void* data);
-  const void* tensor_data(int tensor) const { return state_.data() + tensors_[tensor].data; }
+  const void* tensor_data(int tensor) const { return tensors_[tensor].data; }
   static size_t element_size(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
 
   int slot_count() const;
@@ -89,7 +91,9 @@ class Session {
   // Elements of the target per row: 1 for sparse labels.
   int64_t target_width() const;
 
-  // One training step. Throws Error for a bad input or label, before anything is changed. When the loss, a gradient,
+  // Throws Error unless train_step can run (with an optimizer update).
+  void check_trainable(bool update) const;
+  // One training step, after check_trainable. Throws Error for a bad input or label, before anything is changed. When the loss, a gradient,
   // a batch statistic or a range is not finite, every tensor and slot is as before the call and the result says where.
   StepResult train_step(int64_t rows, const StepOptions& options);
 
@@ -98,7 +102,7 @@ class Session {
 
  private:
   struct TensorMemory {
-    size_t data = 0;            // offset in state_
+    uint8_t* data = nullptr;
     float* gradient = nullptr;  // null: none
     float* slots[2] = {nullptr, nullptr};
     int chain = kNone;          // the chain whose weight it is
@@ -107,18 +111,16 @@ class Session {
   // A tensor that forward passes write, with its copy for restoring.
   struct Written {
     int tensor;
-    size_t copy;    // offset in state_
+    uint8_t* copy;
     bool is_small;  // a statistic or range, checked for finiteness after each forward pass
   };
 
   // session.cpp
   void plan_state();
-  void plan_workspace();
-  void bind_memory();
-  WeightChain bind_chain(const WeightChainSpec& spec, float* used) const;
-  std::vector<int> written_tensors() const;
-  float* f32(int tensor) const { return tensor == kNone ? nullptr : reinterpret_cast<float*>(state_.data() + tensors_[tensor].data); }
-  int32_t* i32(int tensor) const { return reinterpret_cast<int32_t*>(f32(tensor)); }
+  WeightChain bind_chain(const WeightChainSpec& spec) const;
+  std::vector<Written> written_tensors() const;
+  size_t tensor_bytes(int tensor) const;
+  float* f32(int tensor) const { return tensor == kNone ? nullptr : reinterpret_cast<float*>(tensors_[tensor].data); }
   uint8_t* arena_data(int buffer) const { return arena_.data() + plan_.arena.offset(buffer); }
   float* arena_f32(int buffer) const { return reinterpret_cast<float*>(arena_data(buffer)); }
   float* value_data(int value) const { return arena_f32(plan_.value_buffer[plan_.root[value]]); }
@@ -127,39 +129,50 @@ class Session {
   int64_t value_count(int value) const { return rows_ * program_.values[value].count; }
   const float* kernel_data(const Instruction& in) const;
   Context context() { return {kernels_, pool_, arena_data(workspace_)}; }
-  // What a training forward pass changes, saved and restored.
+  // What a forward pass that is not inference changes, saved and restored.
   void save_written();
   void restore_written();
 
+  // workspace.cpp
+  void plan_buffers(const std::vector<bool>& gradients);
+  int64_t scratch_count(const std::vector<bool>& gradients) const;
+  size_t workspace_bytes() const;
+
   // forward.cpp
-  void check_input(const char* what, const float* data, int64_t width);
-  void check_labels();
+  void check_finite_rows(const char* what, const float* data, int64_t width);
   void run_chains(bool training);
-  void run_instructions(const ForwardOptions& options);
   void run_instruction(size_t index, const ForwardOptions& options);
   void run_batch_norm(size_t index, const ForwardOptions& options);
+  BatchNormParameters batch_norm_parameters(const Instruction& in) const;
   ActivationQuant activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const;
+  DropoutKey dropout_key(size_t index, int64_t step) const {
+    return {options_.seed, static_cast<uint64_t>(step), static_cast<uint32_t>(index)};
+  }
   bool is_finite(int64_t count, const float* data);
-  // The first instruction with a non-finite output among the values of the last pass, or the first such range or
-  // statistic; empty when there is none.
-  std::string find_non_finite_value();
-  std::string find_non_finite_state();
-  std::string rerun_to_find_non_finite(const ForwardOptions& options);
+  // Names of the first statistic or range, and of the first instruction by its output, that are not finite; or "".
+  std::string non_finite_state();
+  std::string non_finite_value();
+  std::string find_non_finite_layer(const ForwardOptions& options);
 
   // backward.cpp
-  void run_loss_gradient_backward(int64_t step);
+  void run_backward(int64_t step);
   void backward_instruction(size_t index, int64_t step);
-  void backward_layer(const Instruction& in, float* dy);
+  void backward_layer(size_t index, const float* x, const float* dy);
   void backward_batch_norm(size_t index, const float* dy);
   void backward_add(size_t index, const float* dy);
   void backward_chains();
   template <typename Write>
   void give_input_gradient(size_t index, Write&& write);
   template <typename Write>
-  void give_layer_gradients(int kernel, int bias, Write&& write);
+  void give_parameter_gradients(int first, int second, Write&& write);
 
   // update.cpp
-  double global_norm(std::string* non_finite);
+  void check_targets();
+  LossResult run_loss();
+  // Trainable, and the loss depends on it: a tensor without a gradient is left alone (spec 0.4).
+  bool is_updated(size_t tensor) const { return tensors_[tensor].gradient_written && program_.tensors[tensor].trainable; }
+  double gradient_norm();
+  std::string name_non_finite();
   void update(const StepOptions& options, double norm);
 
   Program program_;

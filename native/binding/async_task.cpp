@@ -1,0 +1,64 @@
+#include "binding/async_task.h"
+
+namespace pcqat::binding {
+namespace {
+
+// Whether JavaScript can still run: setting a property is refused once the environment is being torn down.
+bool can_run_javascript(napi_env env) {
+  napi_value object, value;
+  return napi_create_object(env, &object) == napi_ok && napi_get_boolean(env, true, &value) == napi_ok &&
+         napi_set_named_property(env, object, "x", value) == napi_ok;
+}
+
+}  // namespace
+
+Napi::Value AsyncTask::start(Napi::Env env, std::unique_ptr<AsyncTask> task) {
+  napi_value promise, name;
+  if (napi_create_promise(env, &task->deferred_, &promise) != napi_ok ||
+      napi_create_string_utf8(env, "pcqat", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, on_execute, on_complete, task.get(), &task->work_) != napi_ok ||
+      napi_queue_async_work(env, task->work_) != napi_ok) {
+    task->finished();
+    throw Error("ERR_INTERNAL", "The call could not be queued.");
+  }
+  task.release();  // on_complete takes it back
+  return Napi::Value(env, promise);
+}
+
+void AsyncTask::on_execute(napi_env, void* data) {
+  AsyncTask* task = static_cast<AsyncTask*>(data);
+  try {
+    task->execute();
+  } catch (const Error& error) {
+    task->error_code_ = error.code();
+    task->error_message_ = error.what();
+  } catch (const std::exception& error) {
+    task->error_code_ = "ERR_INTERNAL";
+    task->error_message_ = error.what();
+  }
+}
+
+void AsyncTask::on_complete(napi_env env, napi_status status, void* data) {
+  const std::unique_ptr<AsyncTask> task(static_cast<AsyncTask*>(data));
+  task->finished();
+  napi_delete_async_work(env, task->work_);
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  if (can_run_javascript(env)) task->settle(env, status);
+  napi_close_handle_scope(env, scope);
+}
+
+void AsyncTask::settle(Napi::Env env, napi_status status) {
+  if (status == napi_cancelled && error_code_.empty()) {
+    error_code_ = "ERR_INTERNAL";
+    error_message_ = "The call was cancelled.";
+  }
+  try {
+    if (error_code_.empty()) napi_resolve_deferred(env, deferred_, result(env));
+    else napi_reject_deferred(env, deferred_, make_error(env, error_code_, error_message_).Value());
+  } catch (const Napi::Error& error) {  // e.g. no memory for the result
+    napi_reject_deferred(env, deferred_, error.Value());
+  }
+}
+
+}  // namespace pcqat::binding

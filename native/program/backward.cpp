@@ -1,0 +1,184 @@
+// Running the instructions backward. Gradients of values with several consumers, and of parameters with several users,
+// are added in reverse program order.
+#include <cstring>
+
+#include "ops/conv.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/pool.h"
+#include "program/geometry.h"
+#include "program/session.h"
+
+namespace pcqat {
+
+void Session::run_backward(int64_t step) {
+  for (size_t i = program_.instructions.size(); i-- > 0;) {
+    if (plan_.backward[i].active) backward_instruction(i, step);
+  }
+  backward_chains();
+}
+
+// Calls write(dx) where the gradient of `input` belongs, and adds it when other consumers came before.
+template <typename Write>
+void Session::give_input_gradient(size_t index, Write&& write) {
+  const BackwardPlan& plan = plan_.backward[index];
+  if (!plan.to_input) return;
+  const int input = program_.instructions[index].input;
+  if (!plan.add_input) return write(value_gradient(input));
+  float* temporary = arena_f32(plan.temporary);
+  write(temporary);
+  accumulate(value_count(input), temporary, value_gradient(input), context());
+}
+
+// Calls write(d_first, d_second) for two parameters of a layer (second may be kNone, its pointer then null).
+// Gradients that nobody keeps, or that are added to those of another user, go to scratch memory first.
+template <typename Write>
+void Session::give_parameter_gradients(int first, int second, Write&& write) {
+  const int ids[2] = {first, second};
+  float* targets[2] = {nullptr, nullptr};
+  bool wanted = false;
+  for (int i = 0; i < 2; ++i) {
+    if (ids[i] == kNone) continue;
+    const TensorMemory& tensor = tensors_[ids[i]];
+    wanted = wanted || tensor.gradient != nullptr;
+    targets[i] = tensor.gradient != nullptr && !tensor.gradient_written ? tensor.gradient : arena_f32(scratch_[i]);
+  }
+  if (!wanted) return;
+  write(targets[0], targets[1]);
+  for (int i = 0; i < 2; ++i) {
+    if (ids[i] == kNone || tensors_[ids[i]].gradient == nullptr) continue;
+    TensorMemory& tensor = tensors_[ids[i]];
+    if (tensor.gradient_written) accumulate(program_.tensors[ids[i]].count, targets[i], tensor.gradient, context());
+    tensor.gradient_written = true;
+  }
+}
+
+void Session::backward_instruction(size_t index, int64_t step) {
+  const Instruction& in = program_.instructions[index];
+  const Context c = context();
+  const float* x = value_data(in.input);
+  const float* y = value_data(in.output);
+  float* dy = value_gradient(in.output);
+  const int64_t count = value_count(in.output);
+  const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
+  switch (in.op) {
+    case Op::conv2d:
+    case Op::depthwise_conv2d:
+    case Op::dense:
+      if (in.activation != Activation::none) activation_backward_from_output(count, y, in.activation, dy, dy, c);
+      backward_layer(index, x, dy);
+      break;
+    case Op::batch_norm:
+      backward_batch_norm(index, dy);
+      break;
+    case Op::activation:
+    case Op::fake_quant:
+      give_input_gradient(index, [&](float* dx) { activation_backward(count, x, in.activation, range, dy, dx, c); });
+      break;
+    case Op::add:
+      backward_add(index, dy);
+      break;
+    case Op::average_pool:
+      give_input_gradient(index, [&](float* dx) { average_pool_backward(pool_geometry(program_, in), rows_, dy, dx, c); });
+      break;
+    case Op::max_pool:
+      give_input_gradient(index, [&](float* dx) { max_pool_backward(pool_geometry(program_, in), rows_, x, dy, dx, c); });
+      break;
+    case Op::global_average_pool: {
+      const auto& shape = program_.values[in.input].shape;
+      give_input_gradient(index, [&](float* dx) { global_average_pool_backward(rows_, shape[0] * shape[1], shape[2], dy, dx, c); });
+      break;
+    }
+    case Op::pad:
+      give_input_gradient(index, [&](float* dx) { pad_backward(pad_geometry(program_, in), rows_, dy, dx, c); });
+      break;
+    case Op::reshape:
+      break;  // shares the gradient of its input
+    case Op::dropout:
+      give_input_gradient(index, [&](float* dx) { dropout(count, static_cast<float>(in.rate), dropout_key(index, step), dy, dx, c); });
+      break;
+    case Op::softmax: {
+      const int64_t classes = program_.values[in.output].shape.back();
+      give_input_gradient(index, [&](float* dx) { softmax_backward(count / classes, classes, y, dy, dx, c); });
+      break;
+    }
+  }
+}
+
+void Session::backward_layer(size_t index, const float* x, const float* dy) {
+  const Instruction& in = program_.instructions[index];
+  const Context c = context();
+  const float* kernel = kernel_data(in);
+  if (in.op == Op::dense) {
+    const int64_t features = program_.values[in.input].count, units = program_.values[in.output].count;
+    give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
+      dense_backward_kernel(rows_, features, units, x, dy, d_kernel, d_bias, c);
+    });
+    give_input_gradient(index, [&](float* dx) { dense_backward_input(rows_, features, units, dy, kernel, dx, c); });
+    return;
+  }
+  const ConvGeometry g = conv_geometry(program_, in);
+  const bool depthwise = in.op == Op::depthwise_conv2d;
+  give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
+    (depthwise ? depthwise_backward_kernel : conv2d_backward_kernel)(g, rows_, x, dy, d_kernel, d_bias, c);
+  });
+  give_input_gradient(index, [&](float* dx) { (depthwise ? depthwise_backward_input : conv2d_backward_input)(g, rows_, dy, kernel, dx, c); });
+}
+
+void Session::backward_batch_norm(size_t index, const float* dy) {
+  const Instruction& in = program_.instructions[index];
+  const BatchNormParameters p = batch_norm_parameters(in);
+  const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
+  const float* saved = arena_f32(saved_statistics_[index]);
+  auto run = [&](float* dx, float* d_gamma, float* d_beta) {
+    batch_norm_backward(p, value_count(in.input) / p.channels, value_data(in.input), in.activation, range, saved, dy, dx, d_gamma, d_beta, context());
+  };
+  // One pass gives all three gradients; those that are not wanted go to scratch memory.
+  const BackwardPlan& plan = plan_.backward[index];
+  float* dx = plan.to_input && !plan.add_input ? value_gradient(in.input) : arena_f32(plan.temporary);
+  if (tensors_[in.gamma].gradient == nullptr && tensors_[in.beta].gradient == nullptr) {
+    run(dx, arena_f32(scratch_[0]), arena_f32(scratch_[1]));
+  } else {
+    give_parameter_gradients(in.gamma, in.beta, [&](float* d_gamma, float* d_beta) { run(dx, d_gamma, d_beta); });
+  }
+  if (plan.add_input) accumulate(value_count(in.input), dx, value_gradient(in.input), context());
+}
+
+// Both operands get the same gradient d: computed where the first of them keeps it, then copied or added.
+void Session::backward_add(size_t index, const float* dy) {
+  const Instruction& in = program_.instructions[index];
+  const BackwardPlan& plan = plan_.backward[index];
+  const int64_t count = value_count(in.output);
+  const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
+  float* d = plan.temporary != kNone                ? arena_f32(plan.temporary)
+             : plan.to_input && !plan.add_input ? value_gradient(in.input)
+                                                : value_gradient(in.other);
+  add_backward(count, value_data(in.input), value_data(in.other), in.activation, range, dy, d, context());
+  auto give = [&](bool wanted, bool adds, int value) {
+    if (!wanted) return;
+    float* gradient = value_gradient(value);
+    if (adds) accumulate(count, d, gradient, context());
+    else if (gradient != d) std::memcpy(gradient, d, count * sizeof(float));
+  };
+  give(plan.to_input, plan.add_input, in.input);
+  give(plan.to_other, plan.add_other, in.other);
+}
+
+// From the gradients of the used weights to those of the stored weights and centroids.
+void Session::backward_chains() {
+  for (size_t i = 0; i < chains_.size(); ++i) {
+    const WeightChainSpec& spec = program_.chains[i];
+    const TensorMemory& weight = tensors_[spec.weight];
+    if (!weight.gradient_written) continue;
+    float* d_centroids = nullptr;
+    if (spec.centroids != kNone) {
+      TensorMemory& centroids = tensors_[spec.centroids];
+      d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
+      centroids.gradient_written = true;
+    }
+    weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, arena_data(workspace_), kernels_, pool_);
+  }
+}
+
+}  // namespace pcqat

@@ -1,0 +1,166 @@
+// Running the instructions forward.
+#include <cmath>
+#include <cstring>
+
+#include "error.h"
+#include "ops/conv.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/pool.h"
+#include "program/geometry.h"
+#include "program/session.h"
+
+namespace pcqat {
+
+void Session::forward(int64_t rows, const ForwardOptions& options) {
+  rows_ = rows;
+  check_finite_rows("x", input_buffer(), program_.values[program_.input].count);
+  const bool writes = options.mode != ForwardMode::inference;
+  if (writes) save_written();
+  run_chains(options.mode == ForwardMode::training);
+  for (size_t i = 0; i < program_.instructions.size(); ++i) run_instruction(i, options);
+  if (is_finite(value_count(program_.output), value_data(program_.output)) && (!writes || non_finite_state().empty())) return;
+
+  if (writes) restore_written();
+  const std::string name = find_non_finite_layer(options);
+  if (writes) restore_written();
+  throw Error("ERR_NON_FINITE", "The output of '" + name + "' is NaN or infinite. Check the weights and the input.");
+}
+
+// Throws when one of rows_ x width elements is NaN or infinite.
+void Session::check_finite_rows(const char* what, const float* data, int64_t width) {
+  const int64_t bad = find_non_finite(rows_ * width, data, context());
+  if (bad < 0) return;
+  throw Error("ERR_NON_FINITE", std::string(what) + " is NaN or infinite in row " + std::to_string(bad / width) + ", element " + std::to_string(bad % width) + ".");
+}
+
+void Session::run_chains(bool training) {
+  if (!training && !chains_dirty_) return;
+  for (const WeightChain& chain : chains_) weight_chain_forward(chain, training, arena_data(workspace_), kernels_, pool_);
+  chains_dirty_ = training;
+}
+
+ActivationQuant Session::activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const {
+  ActivationQuant quant;
+  const bool observe = options.mode == ForwardMode::observe;
+  // A fixed range is not calibrated, and observing passes values through.
+  if (spec.min == kNone || (observe && spec.update == RangeUpdate::none)) return quant;
+  quant.min = f32(spec.min);
+  quant.max = f32(spec.max);
+  quant.bits = spec.bits;
+  quant.narrow_range = spec.narrow_range;
+  quant.update = spec.update;
+  quant.one_minus_decay = static_cast<float>(1.0 - spec.decay);
+  quant.mode = observe ? QuantMode::observe : options.mode == ForwardMode::training ? QuantMode::update : QuantMode::frozen;
+  quant.reset = options.reset_ranges;
+  return quant;
+}
+
+const float* Session::kernel_data(const Instruction& in) const {
+  const int chain = tensors_[in.kernel].chain;
+  return chain == kNone ? f32(in.kernel) : chains_[chain].used;
+}
+
+void Session::run_instruction(size_t index, const ForwardOptions& options) {
+  const Instruction& in = program_.instructions[index];
+  const Context c = context();
+  const float* x = value_data(in.input);
+  float* y = value_data(in.output);
+  const int64_t count = value_count(in.output);
+  switch (in.op) {
+    case Op::conv2d:
+      conv2d_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
+      break;
+    case Op::depthwise_conv2d:
+      depthwise_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
+      break;
+    case Op::dense:
+      dense_forward(rows_, program_.values[in.input].count, program_.values[in.output].count, x, kernel_data(in), f32(in.bias), in.activation, y, c);
+      break;
+    case Op::batch_norm:
+      run_batch_norm(index, options);
+      break;
+    case Op::activation:
+    case Op::fake_quant:
+      activation_forward(count, x, in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
+      break;
+    case Op::add:
+      add_forward(count, x, value_data(in.other), in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
+      break;
+    case Op::average_pool:
+      average_pool_forward(pool_geometry(program_, in), rows_, x, y, c);
+      break;
+    case Op::max_pool:
+      max_pool_forward(pool_geometry(program_, in), rows_, x, y, c);
+      break;
+    case Op::global_average_pool: {
+      const auto& shape = program_.values[in.input].shape;
+      global_average_pool_forward(rows_, shape[0] * shape[1], shape[2], x, y, c);
+      break;
+    }
+    case Op::pad:
+      pad_forward(pad_geometry(program_, in), rows_, x, y, c);
+      break;
+    case Op::reshape:
+      break;  // shares the memory of its input
+    case Op::dropout:
+      if (options.mode == ForwardMode::training) dropout(count, static_cast<float>(in.rate), dropout_key(index, options.step), x, y, c);
+      else if (x != y) std::memcpy(y, x, count * sizeof(float));
+      break;
+    case Op::softmax: {
+      const int64_t classes = program_.values[in.output].shape.back();
+      softmax_forward(count / classes, classes, x, y, c);
+      break;
+    }
+  }
+}
+
+BatchNormParameters Session::batch_norm_parameters(const Instruction& in) const {
+  return {program_.tensors[in.gamma].count, static_cast<float>(in.epsilon), static_cast<float>(in.momentum), f32(in.gamma), f32(in.beta),
+          f32(in.moving_mean), f32(in.moving_variance)};
+}
+
+void Session::run_batch_norm(size_t index, const ForwardOptions& options) {
+  const Instruction& in = program_.instructions[index];
+  const BatchNormParameters p = batch_norm_parameters(in);
+  const ActivationQuant quant = activation_quant(in.fake_quant, options);
+  const int64_t count = value_count(in.input) / p.channels;
+  const float* x = value_data(in.input);
+  float* y = value_data(in.output);
+  if (options.mode == ForwardMode::training) {
+    batch_norm_forward_training(p, count, x, in.activation, quant, arena_f32(saved_statistics_[index]), &ranges_[index], y, context());
+  } else {
+    batch_norm_forward_inference(p, count, x, in.activation, quant, y, context());
+  }
+}
+
+bool Session::is_finite(int64_t count, const float* data) { return find_non_finite(count, data, context()) < 0; }
+
+std::string Session::non_finite_state() {
+  for (const Written& w : written_) {
+    if (w.is_small && !is_finite(program_.tensors[w.tensor].count, f32(w.tensor))) return program_.tensors[w.tensor].name;
+  }
+  return "";
+}
+
+std::string Session::non_finite_value() {
+  for (const Instruction& in : program_.instructions) {
+    if (!is_finite(value_count(in.output), value_data(in.output))) return in.name;
+  }
+  return "";
+}
+
+// Repeats a failed pass on the restored state and looks at each output while it is there.
+std::string Session::find_non_finite_layer(const ForwardOptions& options) {
+  run_chains(options.mode == ForwardMode::training);
+  for (size_t i = 0; i < program_.instructions.size(); ++i) {
+    run_instruction(i, options);
+    const Instruction& in = program_.instructions[i];
+    if (!is_finite(value_count(in.output), value_data(in.output))) return in.name;
+  }
+  const std::string state = non_finite_state();
+  return state.empty() ? program_.values[program_.output].name : state;
+}
+
+}  // namespace pcqat

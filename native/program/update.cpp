@@ -1,0 +1,115 @@
+// One training step: forward, loss, backward, checks, optimizer.
+#include <cmath>
+
+#include "error.h"
+#include "ops/elementwise.h"
+#include "ops/loss.h"
+#include "optim/optimizer.h"
+#include "program/session.h"
+
+namespace pcqat {
+
+void Session::check_trainable(bool update) const {
+  if (!options_.training) throw Error("ERR_OPTION", "trainStep needs a session with training: true.");
+  if (program_.loss.kind == LossKind::none) throw Error("ERR_OPTION", "trainStep needs a program with a loss.");
+  if (update && options_.optimizer.kind == OptimizerKind::none) {
+    throw Error("ERR_OPTION", "trainStep needs a session with an optimizer, or update: false.");
+  }
+}
+
+StepResult Session::train_step(int64_t rows, const StepOptions& options) {
+  rows_ = rows;
+  check_finite_rows("x", input_buffer(), program_.values[program_.input].count);
+  check_targets();
+
+  save_written();
+  for (TensorMemory& tensor : tensors_) tensor.gradient_written = false;
+  ForwardOptions forward;
+  forward.mode = ForwardMode::training;
+  forward.step = options.step;
+  run_chains(true);
+  for (size_t i = 0; i < program_.instructions.size(); ++i) run_instruction(i, forward);
+
+  StepResult result;
+  const LossResult loss = run_loss();
+  result.loss = loss.loss;
+  result.correct = loss.correct;
+  result.gradient_norm = std::nan("");
+  if (std::isfinite(loss.loss) && non_finite_state().empty()) {
+    run_backward(options.step);
+    result.gradient_norm = gradient_norm();
+  }
+  if (!std::isfinite(result.gradient_norm)) {
+    result.non_finite = name_non_finite();
+    restore_written();
+    return result;
+  }
+  if (options.update) update(options, result.gradient_norm);
+  return result;
+}
+
+void Session::check_targets() {
+  const LossSpec& loss = program_.loss;
+  if (loss.kind == LossKind::mean_squared_error || loss.dense_labels) return check_finite_rows("y", target_buffer(), target_width());
+  const int64_t classes = program_.values[loss.value].count;
+  const int32_t* labels = label_buffer();
+  for (int64_t row = 0; row < rows_; ++row) {
+    if (labels[row] < 0 || labels[row] >= classes) {
+      throw Error("ERR_LABEL_RANGE", "The label of row " + std::to_string(row) + " is " + std::to_string(labels[row]) + ", but there are " +
+                                         std::to_string(classes) + " classes (0 to " + std::to_string(classes - 1) + ").");
+    }
+  }
+}
+
+LossResult Session::run_loss() {
+  const LossSpec& loss = program_.loss;
+  const float* value = value_data(loss.value);
+  float* gradient = has_value_gradient(loss.value) ? value_gradient(loss.value) : nullptr;
+  const int64_t width = program_.values[loss.value].count;
+  if (loss.kind == LossKind::mean_squared_error) return mean_squared_error(rows_, width, value, target_buffer(), gradient, context());
+  return softmax_cross_entropy(rows_, width, value, loss.dense_labels ? nullptr : label_buffer(), loss.dense_labels ? target_buffer() : nullptr,
+                               static_cast<float>(loss.label_smoothing), gradient, context());
+}
+
+// Squares of f32 cannot overflow in double, so the norm is finite exactly when every gradient is.
+double Session::gradient_norm() {
+  double sum = 0;
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    if (is_updated(t)) sum += sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context());
+  }
+  return std::sqrt(sum);
+}
+
+// In this order, since the later ones follow from the earlier ones.
+std::string Session::name_non_finite() {
+  std::string name = non_finite_value();
+  if (name.empty()) name = non_finite_state();
+  for (size_t t = 0; t < tensors_.size() && name.empty(); ++t) {
+    if (is_updated(t) && !is_finite(program_.tensors[t].count, tensors_[t].gradient)) name = program_.tensors[t].name;
+  }
+  return name.empty() ? "loss" : name;
+}
+
+void Session::update(const StepOptions& options, double norm) {
+  const OptimizerSpec& o = options_.optimizer;
+  UpdateSettings settings;
+  settings.learning_rate = static_cast<float>(options.learning_rate);
+  settings.clip_value = static_cast<float>(options_.clip_value);
+  if (options_.clip_norm > 0 && norm > options_.clip_norm) settings.gradient_scale = static_cast<float>(options_.clip_norm / norm);
+  const AdamSettings adam{static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.epsilon), options.step};
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    const TensorMemory& tensor = tensors_[t];
+    if (!is_updated(t)) continue;
+    const TensorSpec& spec = program_.tensors[t];
+    settings.weight_decay = spec.weight_decay ? static_cast<float>(o.weight_decay) : 0;
+    settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+    float* weight = f32(static_cast<int>(t));
+    if (o.kind == OptimizerKind::sgd) {
+      sgd_update(spec.count, settings, static_cast<float>(o.momentum), o.nesterov, tensor.gradient, tensor.slots[0], weight, context());
+    } else {
+      adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight, context());
+    }
+  }
+}
+
+}  // namespace pcqat

@@ -1,0 +1,78 @@
+// The arena buffers besides activations and their gradients: used weights, batch statistics, scratch, the workspace.
+#include <algorithm>
+
+#include "ops/conv.h"
+#include "ops/elementwise.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "program/geometry.h"
+#include "program/session.h"
+
+namespace pcqat {
+
+void Session::plan_buffers(const std::vector<bool>& gradients) {
+  const int end = plan_.last_step;
+  for (const WeightChain& chain : chains_) used_buffers_.push_back(plan_.arena.add(chain.size * sizeof(float), 0, end));
+  ranges_.resize(program_.instructions.size());
+  saved_statistics_.assign(program_.instructions.size(), kNone);
+  if (options_.training) {
+    for (size_t i = 0; i < program_.instructions.size(); ++i) {
+      const Instruction& in = program_.instructions[i];
+      if (in.op == Op::batch_norm) saved_statistics_[i] = plan_.arena.add(2 * program_.tensors[in.gamma].count * sizeof(float), 0, end);
+    }
+    const size_t scratch = scratch_count(gradients) * sizeof(float);
+    for (int& buffer : scratch_) buffer = plan_.arena.add(scratch, 0, end);
+    target_buffer_ = plan_.arena.add(options_.max_batch * target_width() * sizeof(float), 0, end);
+  }
+  workspace_ = plan_.arena.add(workspace_bytes(), 0, end);
+}
+
+// The largest parameter whose gradient an operator computes although it is not kept, or has to be added to another.
+int64_t Session::scratch_count(const std::vector<bool>& gradients) const {
+  std::vector<int> uses(program_.tensors.size(), 0);
+  for (const Instruction& in : program_.instructions) {
+    for (int tensor : {in.kernel, in.bias, in.gamma, in.beta}) {
+      if (tensor != kNone) ++uses[tensor];
+    }
+  }
+  for (const WeightChainSpec& chain : program_.chains) {
+    if (chain.centroids != kNone) ++uses[chain.centroids];
+  }
+  int64_t count = 0;
+  for (size_t t = 0; t < uses.size(); ++t) {
+    if (uses[t] > 1 || (uses[t] == 1 && !gradients[t])) count = std::max(count, program_.tensors[t].count);
+  }
+  return count;
+}
+
+size_t Session::workspace_bytes() const {
+  const int threads = options_.threads;
+  const int64_t rows = options_.max_batch;
+  int64_t largest = 1;
+  for (const ValueSpec& value : program_.values) largest = std::max(largest, value.count * rows);
+  for (const TensorSpec& tensor : program_.tensors) largest = std::max(largest, tensor.count);
+  size_t bytes = elementwise_workspace(largest, threads);
+  for (const Instruction& in : program_.instructions) {
+    const ValueSpec& x = program_.values[in.input];
+    switch (in.op) {
+      case Op::conv2d:
+        bytes = std::max(bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads));
+        break;
+      case Op::depthwise_conv2d:
+        bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads));
+        break;
+      case Op::dense:
+        bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads));
+        break;
+      case Op::batch_norm:
+        bytes = std::max(bytes, batch_norm_workspace(x.shape.back(), rows * (x.count / x.shape.back()), threads));
+        break;
+      default:
+        break;  // elementwise_workspace is enough
+    }
+  }
+  for (const WeightChain& chain : chains_) bytes = std::max(bytes, weight_chain_workspace(chain));
+  return bytes;
+}
+
+}  // namespace pcqat
