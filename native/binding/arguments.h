@@ -27,7 +27,7 @@ ArrayView<T> array_argument(const Napi::Value& value, const std::string& what) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != array_type(static_cast<T*>(nullptr))) {
     throw Error("ERR_DTYPE", what + " must be " + array_name(static_cast<T*>(nullptr)) + ".");
   }
-  const auto array = value.As<Napi::TypedArrayOf<T>>();
+  auto array = value.As<Napi::TypedArrayOf<T>>();
   return {array.Data(), static_cast<int64_t>(array.ElementLength())};
 }
 
