@@ -34,6 +34,12 @@ export {
 export { stripPruning } from './compress/sparsity/strip.js';
 export type { PruningDecision, PruningPolicy, PruningSchedule } from './compress/sparsity/types.js';
 export type { WeightView } from './compress/state.js';
+export { arrayDataset, oneHot, type ArrayDatasetOptions } from './data/arrays.js';
+export * as augment from './data/augment.js';
+export type { Augmentation, AugmentedExample } from './data/augment.js';
+export { batches, type BatchOptions } from './data/batches.js';
+export { split, type SplitOptions } from './data/split.js';
+export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
@@ -60,3 +66,4 @@ export type { Graph, GraphNode, Padding, Pair, Shape } from './graph/types.js';
 export { validateGraph } from './graph/validate.js';
 export * as zoo from './graph/zoo/index.js';
 export { PcqatError, type PcqatErrorCode, type PcqatErrorDetails } from './errors.js';
+export { loadCuda, nativeInfo, type NativeInfo } from './native.js';
