@@ -67,3 +67,24 @@ export { validateGraph } from './graph/validate.js';
 export * as zoo from './graph/zoo/index.js';
 export { PcqatError, type PcqatErrorCode, type PcqatErrorDetails } from './errors.js';
 export { loadCuda, nativeInfo, type NativeInfo } from './native.js';
+export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { loadModel } from './formats/pcqat/load.js';
+export { saveModel } from './formats/pcqat/save.js';
+export { calibrate, type CalibrateOptions } from './train/calibrate.js';
+export type { Callbacks, StepInfo, Summary } from './train/callbacks.js';
+export type { FitOptions } from './train/fit-options.js';
+export { fit } from './train/fit.js';
+export type { EpochRecord, EpochTotals, History, LayerSummary, TrainingState } from './train/history.js';
+export { meanSquaredError, softmaxCrossEntropy, type Loss } from './train/losses.js';
+export type { Evaluation } from './train/metrics.js';
+export { adam, adamw, sgd, type AdamOptions, type AdamWOptions, type Optimizer, type SgdOptions } from './train/optimizers.js';
+export {
+  constant,
+  cosineDecay,
+  exponentialDecay,
+  learningRateAt,
+  piecewiseConstant,
+  warmUp,
+  type LearningRate,
+  type LearningRateSchedule,
+} from './train/schedules.js';

@@ -1,0 +1,119 @@
+import type { Isa } from '../../binding.js';
+import type { DataSource } from '../data/types.js';
+import { PcqatError } from '../errors.js';
+import type { Model } from '../graph/model.js';
+import { elementCount } from '../graph/shapes.js';
+import { uncalibrated } from '../train/calibrate.js';
+import { checkDataset, checkExamples, isDataset } from '../train/check-data.js';
+import { lower } from '../train/lower.js';
+import { type Loss, softmaxCrossEntropy } from '../train/losses.js';
+import { type Evaluation, evaluateSession } from '../train/metrics.js';
+import { ModelSession } from '../train/model-session.js';
+
+/** Options of {@link predict}. */
+export interface PredictOptions {
+  /** Rows at a time; does not change the result. Default 128. */
+  readonly batchSize?: number;
+  /** Default: all cores. The result does not depend on it. */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+  /** Instruction set, for tests and benchmarks. */
+  readonly isa?: Isa;
+}
+
+/** Options of {@link evaluate}. */
+export interface EvaluateOptions extends PredictOptions {
+  /** Default `softmaxCrossEntropy()`. */
+  readonly loss?: Loss;
+}
+
+function sessionOptions({ batchSize = 128, threads, isa }: PredictOptions): ConstructorParameters<typeof ModelSession>[2] {
+  for (const [name, value] of [
+    ['batchSize', batchSize],
+    ['threads', threads ?? 1],
+  ] as const) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
+    }
+  }
+  return { maxBatch: batchSize, ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) };
+}
+
+/** With every range at 0/0 the model's output is a constant (W22); say so instead. */
+function requireCalibrated(model: Model): void {
+  const missing = uncalibrated(model).length;
+  if (missing === 0 || missing < model.quantizers.size) return;
+  throw new PcqatError('ERR_OPTION', 'its activation ranges were never set', {
+    where: `model '${model.graph.name}'`,
+    remedy: 'Call fit or calibrate first.',
+  });
+}
+
+/**
+ * Loss and accuracy of a model as it is: moving statistics, no dropout, weights and activations through masks, codebooks and fake
+ * quantization where the model has them.
+ *
+ * @returns Mean loss, and accuracy as a fraction in [0, 1].
+ * @throws PcqatError `ERR_EMPTY_DATA`, `ERR_SHAPE`, `ERR_DTYPE`, `ERR_LABEL_RANGE`, `ERR_NON_FINITE` for bad data; `ERR_OPTION` for a
+ *   bad option or a quantized model whose ranges were never set.
+ *
+ * @example
+ * ```ts
+ * import { evaluate, zoo } from 'pcqat';
+ * const data = { name: 'noise', size: 2, inputShape: [28, 28], x: new Float32Array(2 * 784).fill(0.5), y: Int32Array.of(3, 4) };
+ * const { loss, accuracy } = await evaluate(zoo.mnistCnn(), data);
+ * console.log(loss, accuracy);
+ * ```
+ */
+export async function evaluate(model: Model, data: DataSource, options: EvaluateOptions = {}): Promise<Evaluation> {
+  const { batchSize = 128, loss = softmaxCrossEntropy(), signal } = options;
+  const { program, ...lowered } = lower(model, { loss });
+  const requirement = { inputShape: lowered.inputShape, outputShape: lowered.outputShape, loss };
+  const settings = sessionOptions(options);
+  if (isDataset(data)) checkDataset(data, requirement);
+  requireCalibrated(model);
+  const session = new ModelSession(model, { program, ...lowered }, settings);
+  try {
+    return await evaluateSession(session, data, { requirement, batchSize, name: 'data', ...(signal === undefined ? {} : { signal }) });
+  } finally {
+    session.dispose();
+  }
+}
+
+/**
+ * Outputs of a model for rows of inputs, in inference mode, a softmax at the end included.
+ *
+ * @param x - rows × product of the input shape
+ * @returns rows × product of the output shape
+ * @throws PcqatError `ERR_EMPTY_DATA`, `ERR_SHAPE`, `ERR_DTYPE`, `ERR_NON_FINITE`, `ERR_OPTION` as {@link evaluate}.
+ *
+ * @example
+ * ```ts
+ * import { predict, zoo } from 'pcqat';
+ * const logits = await predict(zoo.mnistCnn(), new Float32Array(2 * 28 * 28));
+ * console.log(logits.length); // 20
+ * ```
+ */
+export async function predict(model: Model, x: Float32Array, options: PredictOptions = {}): Promise<Float32Array> {
+  const { batchSize = 128, signal } = options;
+  const lowered = lower(model);
+  const settings = sessionOptions(options);
+  const [inputSize, outputSize] = [elementCount(lowered.inputShape), elementCount(lowered.outputShape)];
+  if (x.length % inputSize !== 0) {
+    throw new PcqatError('ERR_SHAPE', `x has ${x.length} values, which are no whole rows of ${inputSize}`, { where: 'x' });
+  }
+  const rows = x.length / inputSize;
+  checkExamples({ rows, x, y: new Int32Array(0) }, lowered, 'x');
+  requireCalibrated(model);
+  const outputs = new Float32Array(rows * outputSize);
+  const session = new ModelSession(model, lowered, settings);
+  try {
+    for (let row = 0; row < rows; row += batchSize) {
+      signal?.throwIfAborted();
+      outputs.set(await session.forward(x.subarray(row * inputSize, (row + batchSize) * inputSize)), row * outputSize);
+    }
+  } finally {
+    session.dispose();
+  }
+  return outputs;
+}

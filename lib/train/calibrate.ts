@@ -1,0 +1,105 @@
+import type { Isa } from '../../binding.js';
+import type { BatchOptions } from '../data/batches.js';
+import type { DataSource } from '../data/types.js';
+import { PcqatError } from '../errors.js';
+import type { Model } from '../graph/model.js';
+import { checkDataset, isDataset } from './check-data.js';
+import { lower } from './lower.js';
+import { ModelSession } from './model-session.js';
+import { pass } from './pass.js';
+
+/** Options of {@link calibrate}. */
+export interface CalibrateOptions {
+  /** Use at most this many batches. Default: all. */
+  readonly maxBatches?: number;
+  /** Rows at a time; does not change the result. Default 32. */
+  readonly batchSize?: number;
+  /** `missing`: only ranges never set so far (0/0). Default `all`. */
+  readonly ranges?: 'all' | 'missing';
+  /** Default: all cores. The result does not depend on it. */
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+  /** For tests and benchmarks. */
+  readonly isa?: Isa;
+}
+
+function range(model: Model, node: string): [min: Float32Array, max: Float32Array] {
+  return [model.tensors.get(`${node}:min`)?.data as Float32Array, model.tensors.get(`${node}:max`)?.data as Float32Array];
+}
+
+/** Nodes whose range comes from data and was never set: 0/0. */
+export function uncalibrated(model: Model): string[] {
+  return dataRanges(model).filter((node) => range(model, node).every((bound) => bound?.[0] === 0));
+}
+
+/** Nodes whose activation range is taken from data; reference and fixed ranges are not. */
+function dataRanges(model: Model): string[] {
+  return [...model.quantizers].filter(([, { rangeInit, update }]) => rangeInit === 'data' && update !== 'none').map(([node]) => node);
+}
+
+/** {@link calibrate} with the order of batches given: `fit` uses the shuffled order of its first epoch. */
+export async function calibrateRanges(model: Model, data: DataSource, options: CalibrateOptions & Partial<BatchOptions>): Promise<void> {
+  const { maxBatches = Infinity, ranges = 'all', threads, signal, isa, batchSize = 32, shuffle = false, seed = 0 } = options;
+  const nodes = ranges === 'all' ? dataRanges(model) : uncalibrated(model);
+  if (nodes.length === 0) return;
+  const lowered = lower(model);
+  const session = new ModelSession(model, lowered, {
+    maxBatch: batchSize,
+    ...(threads === undefined ? {} : { threads }),
+    ...(isa === undefined ? {} : { isa }),
+  });
+  try {
+    let count = 0;
+    const augment = options.augment === undefined ? {} : { augment: options.augment };
+    for await (const batch of pass(data, {
+      batchSize,
+      shuffle,
+      seed,
+      epoch: 0,
+      ...augment,
+      requirement: lowered,
+      name: 'calibration data',
+    })) {
+      signal?.throwIfAborted();
+      await session.forward(batch.x, { mode: 'observe', resetRanges: count === 0 });
+      if (++count >= maxBatches) break;
+    }
+    for (const node of nodes) {
+      session.pull(`${node}:min`);
+      session.pull(`${node}:max`);
+    }
+  } finally {
+    session.dispose();
+  }
+}
+
+/**
+ * Takes the ranges of activation fake quantization from data: each becomes the smallest and largest value seen, 0 included, while
+ * the model runs without activation quantization (weights as its chains give them). Changes `model`. `fit` does this by itself for
+ * ranges that were never set; use it before evaluating or converting an untrained quantized model.
+ *
+ * Ranges with `rangeInit: 'reference'` or a fixed range stay as they are; a model without quantizers is left alone.
+ *
+ * @throws PcqatError `ERR_EMPTY_DATA`, `ERR_SHAPE`, `ERR_DTYPE`, `ERR_NON_FINITE` for bad data, `ERR_OPTION` for a bad option.
+ *
+ * @example
+ * ```ts
+ * import { calibrate, quantizeModel, zoo } from 'pcqat';
+ * const model = quantizeModel(zoo.mnistCnn());
+ * const x = new Float32Array(4 * 784).map((_, i) => (i % 255) / 255);
+ * await calibrate(model, { name: 'images', size: 4, inputShape: [28, 28], x, y: new Int32Array(4) });
+ * console.log(model.tensors.get('input:max')?.data[0]); // 0.996…
+ * ```
+ */
+export async function calibrate(model: Model, data: DataSource, options: CalibrateOptions = {}): Promise<void> {
+  for (const [name, value] of [
+    ['maxBatches', options.maxBatches],
+    ['batchSize', options.batchSize],
+  ] as const) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
+      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
+    }
+  }
+  if (isDataset(data)) checkDataset(data, lower(model));
+  await calibrateRanges(model, data, options);
+}

@@ -1,0 +1,80 @@
+import type { Activation, ActivationFakeQuant, Instruction, TensorId, ValueId } from '../../binding.js';
+import { PcqatError } from '../errors.js';
+import { parameterShapes, windowGeometry } from '../graph/shapes.js';
+import type { GraphNode, Padding, Pair, Shape } from '../graph/types.js';
+import type { TensorTable } from './tensor-table.js';
+
+/** What one instruction needs beside its node. */
+export interface NodeContext {
+  readonly inputs: readonly ValueId[];
+  readonly inputShape: Shape;
+  readonly output: ValueId;
+  readonly activation: Activation;
+  /** Only for instructions that quantize in the same pass ({@link quantizesInPlace}). */
+  readonly fakeQuant?: ActivationFakeQuant;
+  readonly table: TensorTable;
+}
+
+/** Operators whose instruction can fake-quantize its own output. */
+export function quantizesInPlace(op: GraphNode['op']): boolean {
+  return op === 'batchNorm' || op === 'add' || op === 'relu' || op === 'relu6';
+}
+
+function parameter(node: GraphNode, name: string, context: NodeContext): TensorId {
+  const shape = parameterShapes(node, context.inputShape).get(name) ?? [];
+  const trainable = !name.startsWith('moving_');
+  return context.table.id(`${node.name}/${name}`, { shape, trainable, weightDecay: name === 'kernel' });
+}
+
+function geometry(input: Shape, window: Pair, strides: Pair, dilation: Pair, padding: Padding): readonly [number, number, number, number] {
+  return windowGeometry([input[0] ?? 0, input[1] ?? 0], window, strides, dilation, padding).padding;
+}
+
+/** The instruction of one node, with the activation and fake quantization fused into it. */
+export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
+  const { inputShape, activation, output } = context;
+  const [input = -1, other = -1] = context.inputs;
+  const base = { name: node.name, input, output };
+  const fakeQuant = context.fakeQuant === undefined ? {} : { fakeQuant: context.fakeQuant };
+  const bias = 'useBias' in node && node.useBias ? { bias: parameter(node, 'bias', context) } : {};
+  switch (node.op) {
+    case 'conv2d':
+    case 'depthwiseConv2d': {
+      const { op, strides, dilation } = node;
+      const padding = geometry(inputShape, node.kernelSize, strides, dilation, node.padding);
+      return { ...base, op, kernel: parameter(node, 'kernel', context), ...bias, strides, padding, dilation, activation };
+    }
+    case 'dense':
+      return { ...base, op: 'dense', kernel: parameter(node, 'kernel', context), ...bias, activation };
+    case 'batchNorm': {
+      const { momentum, epsilon } = node;
+      const [gamma, beta] = [parameter(node, 'gamma', context), parameter(node, 'beta', context)];
+      const [movingMean, movingVariance] = [parameter(node, 'moving_mean', context), parameter(node, 'moving_variance', context)];
+      return { ...base, op: 'batchNorm', gamma, beta, movingMean, movingVariance, momentum, epsilon, activation, ...fakeQuant };
+    }
+    case 'relu':
+    case 'relu6':
+      return { ...base, op: 'activation', activation: node.op, ...fakeQuant };
+    case 'add':
+      return { ...base, op: 'add', other, activation, ...fakeQuant };
+    case 'averagePool2d':
+    case 'maxPool2d': {
+      const { poolSize: pool, strides } = node;
+      const padding = geometry(inputShape, pool, strides, [1, 1], node.padding);
+      return { ...base, op: node.op === 'maxPool2d' ? 'maxPool' : 'averagePool', pool, strides, padding };
+    }
+    case 'globalAveragePool2d':
+      return { ...base, op: 'globalAveragePool' };
+    case 'zeroPad2d':
+      return { ...base, op: 'pad', padding: [...node.padding[0], ...node.padding[1]] };
+    case 'flatten':
+    case 'reshape':
+      return { ...base, op: 'reshape' };
+    case 'dropout':
+      return { ...base, op: 'dropout', rate: node.rate };
+    case 'softmax':
+      return { ...base, op: 'softmax' };
+    case 'input':
+      throw new PcqatError('ERR_INTERNAL', 'an input is no instruction', { where: `layer '${node.name}'` });
+  }
+}
