@@ -25,8 +25,8 @@ const LAYOUTS: Readonly<Record<DsCnnOptions['size'], { channels: number; firstSt
 
 /**
  * DS-CNN for keyword spotting (Zhang et al., "Hello Edge", 2017, arXiv:1711.07128) in the layout of Arm's ML-KWS-for-MCU: a 10×4
- * convolution, four (L: five) depthwise-separable 3×3 blocks, batch normalization and ReLU after every convolution, global average
- * pool, dense. Kernel weights with 12 classes: S 22,016, L 407,652. Output: logits.
+ * convolution, four (L: five) depthwise-separable 3×3 blocks, batch normalization (momentum 0.96) and ReLU after every convolution,
+ * global average pool, dense. Kernel weights with 12 classes: S 22,016, L 407,652. Output: logits.
  *
  * @throws PcqatError `ERR_OPTION` for an unknown size.
  *
@@ -43,10 +43,11 @@ export function dsCnn(options: DsCnnOptions): Model {
     throw new PcqatError('ERR_OPTION', `size is '${String(size)}' but must be 'S', 'M' or 'L'`, { where: 'dsCnn size' });
   }
   const { channels, firstStrides, blockStrides } = LAYOUTS[size];
+  const momentum = 0.96;
   const g = new GraphBuilder(`ds-cnn-${size.toLowerCase()}`);
   let x = convBlock(g, g.input(inputShape), { name: 'conv1', filters: channels, kernelSize: [10, 4], strides: firstStrides });
   blockStrides.forEach((strides, i) => {
-    x = separableBlock(g, x, { name: `block${i + 1}`, filters: channels, strides });
+    x = separableBlock(g, x, { name: `block${i + 1}`, filters: channels, strides, momentum });
   });
   x = g.globalAveragePool2d(x, { name: 'pool' });
   if (dropout !== 0) x = g.dropout(x, { name: 'dropout', rate: dropout });
