@@ -1,10 +1,72 @@
-// The compression kernels of one instruction set.
+// The compression kernels of one instruction set: mask, nearest centroid, gather, range, fake quantization.
+//
+// All of them walk a block of `rows` x `columns` values, row-major and contiguous. What does not depend on the channel
+// passes one long row. Every instruction set gives the same bits.
 #pragma once
+
+#include <cstdint>
 
 namespace pcqat {
 
+struct NudgedRange;
+
+// Where a kernel's values come from, so that masking and gathering need no pass of their own:
+//   x[i]                               plain
+//   mask[i] ? x[i] : +0                with a mask
+//   x[column * stride + indices[i]]    with indices: x is the codebook, [K] (stride 0) or [columns, K] (stride K)
+struct Source {
+  const float* x;
+  const uint8_t* mask = nullptr;
+  const int32_t* indices = nullptr;
+  int64_t stride = 0;
+  int64_t k = 0;  // with indices: entries of a codebook row
+};
+
+// A codebook prepared for searching (compression/codebook.h). Row 0 only when shared, else one row per channel.
+//
+// For weights with |w| <= limit[row] the nearest centroid is sorted unique value number `count of thresholds <= w`;
+// all others (huge, NaN, or a codebook denser than the rounding of the distance) take `exact`.
+struct Codebook {
+  int64_t k = 0;         // length of a row
+  int64_t channels = 0;  // 0: shared by all channels
+  // Shared: [padded]; per channel: [k - 1, channels]. Unused ones are +infinity.
+  const float* thresholds = nullptr;
+  int64_t padded = 0;               // length of the shared thresholds, k - 1 rounded up to a power of two minus 1
+  const float* values = nullptr;    // [rows, k], sorted unique
+  const int32_t* order = nullptr;   // [rows, k], lowest original index of each sorted unique value
+  const int32_t* lowest = nullptr;  // [rows, 2k], tree of minima over `order`
+  const int32_t* count = nullptr;   // [rows], number of unique values
+  const float* limit = nullptr;     // [rows]
+  int32_t (*exact)(const Codebook& codebook, int64_t row, float w) = nullptr;
+};
+
+// Nudged ranges of all channels, one array per field; kind tells the special ranges.
+struct ChannelRanges {
+  enum Kind : int32_t { normal = 0, zero = 1, nan = 2 };
+  const float* min;
+  const float* max;
+  const float* scale;
+  const float* inverse_scale;
+  const float* zero_code;
+  const int32_t* kind;
+};
+
 struct CompressionKernels {
-  int reserved;
+  // out[i] = source[i]. out may be the source's x when there are no indices.
+  void (*materialize)(int64_t rows, int64_t columns, const Source& source, float* out);
+  // Largest |source[i]|, at least 0.
+  float (*max_abs)(int64_t rows, int64_t columns, const Source& source);
+  // out[c] = max(out[c], largest |source[.., c]|).
+  void (*max_abs_channels)(int64_t rows, int64_t columns, const Source& source, float* out);
+  // indices[i] = nearest centroid of source[i] (plain or masked); the masked value is also stored at masked_out unless null.
+  void (*assign)(int64_t rows, int64_t columns, const Source& source, const Codebook& codebook, float* masked_out, int32_t* indices);
+  // Spec 3.5. `multiply`: by the inverse scale, as the per-channel operator does, instead of dividing by the scale.
+  void (*fake_quantize)(int64_t rows, int64_t columns, const Source& source, const NudgedRange& range, bool multiply, float* out);
+  void (*fake_quantize_channels)(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& ranges, float* out);
+  // dx[i] = dy[i] where source[i] is inside the range, else 0. dx may be dy.
+  void (*fake_quantize_gradient)(int64_t rows, int64_t columns, const Source& source, const NudgedRange& range, const float* dy, float* dx);
+  void (*fake_quantize_gradient_channels)(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& ranges, const float* dy,
+                                          float* dx);
 };
 
 }  // namespace pcqat

@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const CompressionKernels compression_kernels_avx2;
-const CompressionKernels compression_kernels_avx2{0};
+const CompressionKernels compression_kernels_avx2 = avx2::kernels;
 }  // namespace pcqat

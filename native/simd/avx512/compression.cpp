@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const CompressionKernels compression_kernels_avx512;
-const CompressionKernels compression_kernels_avx512{0};
+const CompressionKernels compression_kernels_avx512 = avx512::kernels;
 }  // namespace pcqat

@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const CompressionKernels compression_kernels_neon;
-const CompressionKernels compression_kernels_neon{0};
+const CompressionKernels compression_kernels_neon = neon::kernels;
 }  // namespace pcqat

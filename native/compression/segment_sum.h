@@ -1,0 +1,25 @@
+// Sum of a gradient over the weights of each cluster, in a fixed order.
+#pragma once
+
+#include <cstdint>
+
+namespace pcqat {
+
+// Element i of a block goes to partial sum i mod 16 of its cluster: neighbours never wait for each other's addition, and
+// the order does not depend on the instruction set.
+constexpr int64_t kSegmentLanes = 16;
+
+// Floats of one block's partial sums: [k] and lanes (channels = 0), or [channels, k].
+int64_t segment_partial_size(int64_t k, int64_t channels);
+
+// Writes the block's sums: the first k (or channels * k) floats of `partial`. Rows of `columns` values, row-major.
+void segment_sum_block(int64_t rows, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels, float* partial);
+
+// out[j] = sum over the blocks' sums at `partials + block * stride`, in block order, accumulated in double;
+// with `counts` (average) divided by the number of weights in the cluster, 0 where there is none.
+void segment_reduce(const float* partials, int64_t blocks, int64_t stride, int64_t size, const int32_t* counts, float* out);
+
+// counts[j] = number of weights of cluster j, layout as the sums.
+void segment_count(int64_t rows, int64_t columns, const int32_t* indices, int64_t k, int64_t channels, int32_t* counts);
+
+}  // namespace pcqat
