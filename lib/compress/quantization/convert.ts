@@ -1,0 +1,77 @@
+import type { Dataset } from '../../data/types.js';
+import { PcqatError } from '../../errors.js';
+import type { TfliteModel } from '../../formats/tflite/types.js';
+import type { Model } from '../../graph/model.js';
+import { inferShapes } from '../../graph/shapes.js';
+import { validateGraph } from '../../graph/validate.js';
+import { emitLayer, type EmitContext } from './emit.js';
+import { int8Layers } from './int8-layers.js';
+import { activationRanges } from './ranges.js';
+import { type Int8Value, TfliteProgram } from './tflite-program.js';
+
+/** Options of {@link convertToInt8}. */
+export interface ConvertOptions {
+  /** Typical inputs. Needed for layers without trained activation ranges (post-training quantization). */
+  readonly representativeData?: Dataset;
+  /** How many of them to look at, from the first. Default 500. */
+  readonly samples?: number;
+  /** Description in the file. Default: the graph's name. */
+  readonly name?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Converts a model to full-integer int8 (int8 in and out), as the reference's converter does (spec 5.1).
+ *
+ * - Weights: int8, symmetric, one scale per output channel (dense: one scale). A fake-quantized weight keeps its codes through batch-norm
+ *   folding, so zeros and codebooks survive; other weights are quantized by their content.
+ * - Activations: int8, asymmetric, with the trained range of their fake quantization. Layers without one (all layers of a float,
+ *   pruned or clustered model) take the smallest and largest value seen on `representativeData`: post-training quantization.
+ * - Biases: int32. Softmax: 1/256, −128.
+ * - ReLU, ReLU6 and batch norm are fused, dropout is dropped. A dense layer with batch norm becomes a 1×1 convolution, because
+ *   only that has a scale per channel in old runtimes; a batch norm that stands alone becomes a depthwise convolution.
+ *
+ * Clustered and masked weights are computed from the model's present state, last update included.
+ *
+ * @throws PcqatError `ERR_OPTION` without `representativeData` when a layer has no trained range, or for a bad `samples`; `ERR_NON_FINITE`
+ * for NaN or infinity in weights, ranges or data; `ERR_INVARIANT` naming the layer when zeros or codebooks would not survive; `ERR_GRAPH` when
+ * there is nothing to convert; errors of {@link calibrate} for bad data.
+ * @example
+ * ```ts
+ * import { convertToInt8, createModel, encodeTflite, GraphBuilder } from 'pcqat';
+ * const builder = new GraphBuilder('tiny');
+ * builder.dense(builder.input([4]), { units: 2 });
+ * const model = createModel(builder.build(), { seed: 1 });
+ * const x = Float32Array.from({ length: 32 }, (_, i) => Math.sin(i));
+ * const representativeData = { name: 'sine', size: 8, inputShape: [4], x, y: new Int32Array(8) };
+ * const tflite = await convertToInt8(model, { representativeData });
+ * console.log(encodeTflite(tflite).length);
+ * ```
+ */
+export async function convertToInt8(model: Model, options: ConvertOptions = {}): Promise<TfliteModel> {
+  const { samples = 500, name = model.graph.name, representativeData, signal } = options;
+  if (!Number.isInteger(samples) || samples < 1) {
+    throw new PcqatError('ERR_OPTION', `samples is ${samples} but must be an integer of at least 1`, { where: 'samples' });
+  }
+  validateGraph(model.graph);
+  const layers = int8Layers(model.graph, model.quantizers);
+  const parameters = await activationRanges(model, layers, {
+    samples,
+    ...(representativeData === undefined ? {} : { representativeData }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const program = new TfliteProgram();
+  const context: EmitContext = { model, program, shapes: inferShapes(model.graph), parameters };
+  const values = new Map<string, Int8Value>();
+  for (const layer of layers) {
+    const inputs = layer.inputs.map((input) => values.get(input)).filter((value) => value !== undefined);
+    values.set(layer.output, emitLayer(context, layer, inputs));
+  }
+  const [first, last] = [layers[0], layers.at(-1)];
+  const input = values.get(first?.output ?? '');
+  const output = values.get(last?.output ?? '');
+  if (input === undefined || output === undefined || input === output) {
+    throw new PcqatError('ERR_GRAPH', 'the graph has no operator to convert', { where: `graph '${model.graph.name}'` });
+  }
+  return program.model(name, input, output);
+}
