@@ -7,6 +7,7 @@ export { materializeWeight, weightRange, type WeightRange } from './compress/mat
 export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.js';
 export { quantizeAnnotateLayer, quantizeAnnotateModel, type AnnotatedModel } from './compress/quantization/annotate.js';
 export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/quantization/apply.js';
+export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
 export { normalizeBatchNormSigns } from './compress/quantization/normalize-signs.js';
 export {
@@ -68,6 +69,7 @@ export * as zoo from './graph/zoo/index.js';
 export { PcqatError, type PcqatErrorCode, type PcqatErrorDetails } from './errors.js';
 export { loadCuda, nativeInfo, type NativeInfo } from './native.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';

@@ -127,7 +127,9 @@ export async function evaluateInt8(model: TfliteModel, data: Dataset, options: I
   try {
     const { inputSize, outputSize } = runner;
     if (data.x.length !== data.size * inputSize) {
-      throw new PcqatError('ERR_SHAPE', `${data.x.length} values are not ${data.size} rows of the ${inputSize} that the model takes`, { where });
+      throw new PcqatError('ERR_SHAPE', `${data.x.length} values are not ${data.size} rows of the ${inputSize} that the model takes`, {
+        where,
+      });
     }
     const labels = checkedLabels(data, outputSize, where);
     let correct = 0;

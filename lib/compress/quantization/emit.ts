@@ -33,7 +33,12 @@ export function emitLayer(context: EmitContext, layer: Int8Layer, inputs: readon
     case 'batchNorm':
       return emitBatchNorm(context, layer, input);
     case 'add':
-      return program.operator('ADD', inputs.map(({ tensor }) => tensor), like(parametersOf(context, layer)), fused(layer));
+      return program.operator(
+        'ADD',
+        inputs.map(({ tensor }) => tensor),
+        like(parametersOf(context, layer)),
+        fused(layer),
+      );
     case 'relu':
     case 'relu6':
       return program.operator(node.op === 'relu' ? 'RELU' : 'RELU6', [input.tensor], like(parametersOf(context, layer)));
@@ -95,7 +100,17 @@ function emitDenseAsConvolution(context: EmitContext, layer: Int8Layer, node: De
   const codes = channelsFirst(weights.codes, node.units);
   const kernel = program.kernel(`${node.name}/kernel`, [node.units, 1, 1, depth], 0, codes, weights.scales);
   const inner = { ...layer, output: `${layer.output}/image` };
-  const output = weighted(context, inner, 'CONV_2D', image, kernel, weights, { ...POINT, ...fused(layer) }, [1, 1, node.units], parametersOf(context, layer));
+  const output = weighted(
+    context,
+    inner,
+    'CONV_2D',
+    image,
+    kernel,
+    weights,
+    { ...POINT, ...fused(layer) },
+    [1, 1, node.units],
+    parametersOf(context, layer),
+  );
   return program.reshape(layer.output, output, [node.units]);
 }
 

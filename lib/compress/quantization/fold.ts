@@ -109,7 +109,10 @@ export function assertCodebook(model: Model, layer: string, { codes, irregularCh
   const chain = model.chains.get(parameter);
   if (chain?.fakeQuant === undefined) return;
   const broken = (problem: string): PcqatError =>
-    new PcqatError('ERR_INVARIANT', problem, { where: `layer '${layer}'`, remedy: 'This is a defect of pcqat; please report it with the model.' });
+    new PcqatError('ERR_INVARIANT', problem, {
+      where: `layer '${layer}'`,
+      remedy: 'This is a defect of pcqat; please report it with the model.',
+    });
   const kernel = materializeWeight(model, parameter);
   const lost = kernel.findIndex((w, i) => w === 0 && codes[i] !== 0);
   if (lost >= 0) throw broken(`weight ${lost} is 0 but has the code ${codes[lost]}`);

@@ -45,22 +45,32 @@ function bound(model: Model, node: string, which: 'min' | 'max'): number {
   if (value === undefined) {
     throw new PcqatError('ERR_INVARIANT', `the model lacks the state '${node}:${which}'`, { where: `layer '${node}'` });
   }
-  if (!Number.isFinite(value)) throw new PcqatError('ERR_NON_FINITE', `the ${which} of its range is ${value}`, { where: `layer '${node}'` });
+  if (!Number.isFinite(value))
+    throw new PcqatError('ERR_NON_FINITE', `the ${which} of its range is ${value}`, { where: `layer '${node}'` });
   return value;
 }
 
 /** The model with the ranges of `nodes` taken from data. Shares its parameters with the source and changes none of them. */
 async function observe(model: Model, nodes: readonly string[], { representativeData, samples, signal }: RangeOptions): Promise<Model> {
   if (representativeData === undefined) {
-    throw new PcqatError('ERR_OPTION', `${nodes.length === 1 ? 'the layer' : 'the layers'} ${nodes.join(', ')} have no trained activation range`, {
-      where: 'representativeData',
-      remedy: 'Pass representativeData (a few hundred typical inputs) so that ranges can be observed, or train with quantizeApply first.',
-    });
+    throw new PcqatError(
+      'ERR_OPTION',
+      `${nodes.length === 1 ? 'the layer' : 'the layers'} ${nodes.join(', ')} have no trained activation range`,
+      {
+        where: 'representativeData',
+        remedy: 'Pass representativeData (a few hundred typical inputs) so that ranges can be observed, or train with quantizeApply first.',
+      },
+    );
   }
   const quantizer: ActivationQuantizer = { bits: 8, update: 'runningMinMax', decay: 0.99, rangeInit: 'data' };
   const tensors = new Map(model.tensors);
   for (const node of nodes) for (const which of ['min', 'max']) tensors.set(`${node}:${which}`, { shape: [1], data: new Float32Array(1) });
-  const observer: Model = { graph: model.graph, chains: model.chains, tensors, quantizers: new Map(nodes.map((node) => [node, quantizer])) };
+  const observer: Model = {
+    graph: model.graph,
+    chains: model.chains,
+    tensors,
+    quantizers: new Map(nodes.map((node) => [node, quantizer])),
+  };
   await calibrate(observer, firstRows(representativeData, samples), signal === undefined ? {} : { signal });
   return observer;
 }
