@@ -4,7 +4,7 @@ import type { TfliteModel, TfliteTensor } from './types.js';
 
 /** One operator with trained weights. */
 export interface TfliteLayerSummary {
-  /** Name of the operator's output tensor. */
+  /** Name of the layer; in files by other tools, of the operator's output tensor. */
   readonly name: string;
   /** TFLite name, e.g. `CONV_2D`. */
   readonly op: string;
@@ -66,7 +66,7 @@ export interface TensorSummary {
  *   description: 'dense',
  *   tensors: [
  *     { name: 'x', shape: [1, 4], dtype: 'int8', ...quantized },
- *     { name: 'w', shape: [2, 4], dtype: 'int8', ...quantized, data: Uint8Array.of(0, 1, 2, 0, 0, 1, 1, 0) },
+ *     { name: 'dense/kernel', shape: [2, 4], dtype: 'int8', ...quantized, data: Uint8Array.of(0, 1, 2, 0, 0, 1, 1, 0) },
  *     { name: 'b', shape: [2], dtype: 'int32', scale: Float32Array.of(0.25), zeroPoint: Int32Array.of(0), axis: 0, data: new Uint8Array(8) },
  *     { name: 'y', shape: [1, 2], dtype: 'int8', ...quantized },
  *   ],
@@ -74,7 +74,7 @@ export interface TensorSummary {
  *   inputs: [0],
  *   outputs: [3],
  * });
- * console.log(inspectTflite(bytes).layers[0]); // { name: 'y', zeros: 0.5, codes: 3, codesPerChannelMax: 3, … }
+ * console.log(inspectTflite(bytes).layers[0]); // { name: 'dense', zeros: 0.5, codes: 3, codesPerChannelMax: 3, … }
  * ```
  */
 export function inspectTflite(bytes: Uint8Array, where?: string): TfliteSummary {
@@ -105,6 +105,7 @@ function summarizeTensor({ name, shape, dtype, scale, zeroPoint }: TfliteTensor)
 }
 
 const WEIGHT_INPUT = 1;
+const KERNEL = '/kernel';
 /** Axis of the output channels of an operator's weights as TFLite stores them. */
 const CHANNEL_AXIS: Readonly<Record<string, number>> = { CONV_2D: 0, DEPTHWISE_CONV_2D: 3, FULLY_CONNECTED: 0 };
 
@@ -113,7 +114,8 @@ function summarizeLayers(model: TfliteModel): TfliteLayerSummary[] {
     const axis = CHANNEL_AXIS[op];
     const weight = model.tensors[inputs[WEIGHT_INPUT] ?? -1];
     if (axis === undefined || weight?.data === undefined || weight.shape[axis] === undefined) return [];
-    const name = model.tensors[outputs[0] ?? -1]?.name ?? '';
+    // Kernels of our files are called `<layer>/kernel`; foreign files name them in many ways.
+    const name = weight.name.endsWith(KERNEL) ? weight.name.slice(0, -KERNEL.length) : (model.tensors[outputs[0] ?? -1]?.name ?? '');
     return [{ name, op, shape: weight.shape, dtype: weight.dtype, scales: Math.max(1, weight.scale.length), ...countCodes(weight, axis) }];
   });
 }
