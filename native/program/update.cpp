@@ -96,7 +96,7 @@ void Session::update(const StepOptions& options, double norm) {
   settings.learning_rate = static_cast<float>(options.learning_rate);
   settings.clip_value = static_cast<float>(options_.clip_value);
   if (options_.clip_norm > 0 && norm > options_.clip_norm) settings.gradient_scale = static_cast<float>(options_.clip_norm / norm);
-  const AdamSettings adam{static_cast<float>(o.beta1), static_cast<float>(o.beta2), static_cast<float>(o.epsilon), options.step};
+  const AdamSettings adam{o.beta1, o.beta2, static_cast<float>(o.epsilon), options.step};
   for (size_t t = 0; t < tensors_.size(); ++t) {
     const TensorMemory& tensor = tensors_[t];
     if (!is_updated(t)) continue;
