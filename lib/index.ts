@@ -39,8 +39,16 @@ export { arrayDataset, oneHot, type ArrayDatasetOptions } from './data/arrays.js
 export * as augment from './data/augment.js';
 export type { Augmentation, AugmentedExample } from './data/augment.js';
 export { batches, type BatchOptions } from './data/batches.js';
+export { loadCifar, readCifar, type CifarOptions } from './data/cifar.js';
+export { fsddMfcc, loadFsdd, type FsddOptions } from './data/fsdd.js';
+export { loadIdx, readIdx, type IdxArray, type IdxOptions } from './data/idx.js';
+export { armMfcc, mfcc, mlperfMfcc, type MfccFunction, type MfccOptions } from './data/mfcc.js';
+export { datasetNames, loadDataset } from './data/registry.js';
 export { split, type SplitOptions } from './data/split.js';
+export { streamBatches, type StreamExample, type StreamOptions } from './data/streams.js';
 export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js';
+export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
+export { readWav, toMono, type Wav } from './data/wav.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
