@@ -49,6 +49,10 @@ export { streamBatches, type StreamExample, type StreamOptions } from './data/st
 export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js';
 export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
+export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
+export { loadModel } from './formats/pcqat/load.js';
+export { saveModel } from './formats/pcqat/save.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
@@ -74,12 +78,14 @@ export { inferShapes } from './graph/shapes.js';
 export type { Graph, GraphNode, Padding, Pair, Shape } from './graph/types.js';
 export { validateGraph } from './graph/validate.js';
 export * as zoo from './graph/zoo/index.js';
-export { PcqatError, type PcqatErrorCode, type PcqatErrorDetails } from './errors.js';
-export { loadCuda, nativeInfo, type NativeInfo } from './native.js';
-export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
-export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
-export { loadModel } from './formats/pcqat/load.js';
-export { saveModel } from './formats/pcqat/save.js';
+export { demoRecipe, type DemoOptions } from './pipeline/demo.js';
+export { parseRecipe, readRecipe } from './pipeline/parse.js';
+export type { ProgressEvent, Remaining } from './pipeline/progress.js';
+export type { ColumnName, Recipe, RecipeInput } from './pipeline/recipe.js';
+export { runRecipe, type RunOptions } from './pipeline/run.js';
+export { reportHtml } from './report/html.js';
+export { markdownTable, textTable } from './report/table.js';
+export type { ColumnReport, DataReport, EpochReport, Histogram, LayerReport, MachineReport, Report, StageReport } from './report/types.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
 export type { Callbacks, StepInfo, Summary } from './train/callbacks.js';
 export type { FitOptions } from './train/fit-options.js';
@@ -98,3 +104,5 @@ export {
   type LearningRate,
   type LearningRateSchedule,
 } from './train/schedules.js';
+export { PcqatError, type PcqatErrorCode, type PcqatErrorDetails } from './errors.js';
+export { loadCuda, nativeInfo, type NativeInfo } from './native.js';

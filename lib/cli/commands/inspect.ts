@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises';
+import { PcqatError } from '../../errors.js';
+import { inspectTflite, type TensorSummary, type TfliteSummary } from '../../formats/tflite/inspect.js';
+import { percent, thousands } from '../../report/format.js';
+import { alignColumns } from '../../report/table.js';
+
+const scaleText = ({ scale, zeroPoint }: TensorSummary): string => {
+  if (scale.length === 0) return '–';
+  const low = Math.min(...scale);
+  const high = Math.max(...scale);
+  const range = scale.length === 1 ? low.toPrecision(4) : `${scale.length} × ${low.toPrecision(3)}…${high.toPrecision(3)}`;
+  return zeroPoint.every((zero) => zero === 0) ? range : `${range}, zero ${zeroPoint[0]}`;
+};
+
+/** Names in a file are its writer's: control characters must not reach the terminal. */
+// eslint-disable-next-line no-control-regex
+const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');
+
+/** A summary as text: inputs and outputs, layers, sizes. */
+export function inspectText(file: string, summary: TfliteSummary): string {
+  const tensor = (label: string, one: TensorSummary): string =>
+    `${label} ${one.name}: ${one.dtype} [${one.shape.join(', ')}], scale ${scaleText(one)}`;
+  const head = ['layer', 'operator', 'shape', 'type', 'scales', 'weights', 'zeros', 'codes', 'per channel'];
+  const rows = summary.layers.map((layer) => [
+    layer.name,
+    layer.op,
+    layer.shape.join('×'),
+    layer.dtype,
+    String(layer.scales),
+    thousands(layer.weights),
+    `${percent(layer.zeros, 1)} %`,
+    String(layer.codes),
+    String(layer.codesPerChannelMax),
+  ]);
+  const tensors = summary.tensors.map((one) => [one.name, one.dtype, one.shape.join('×'), scaleText(one)]);
+  return [
+    printable(`${file}: ${summary.description}`),
+    ...summary.inputs.map((one) => tensor('input ', one)),
+    ...summary.outputs.map((one) => tensor('output', one)),
+    '',
+    alignColumns([head, ...rows], 4),
+    '',
+    alignColumns([['tensor', 'type', 'shape', 'scale'], ...tensors], 4),
+    '',
+    `operators: ${summary.operators.join(', ')}`,
+    `bytes: ${thousands(summary.bytes)} raw, ${thousands(summary.gzipBytes)} gzip, ${thousands(summary.brotliBytes)} brotli, ${thousands(summary.zipBytes)} zip`,
+  ]
+    .map((text) => text.split('\n').map(printable).join('\n'))
+    .join('\n');
+}
+
+/** `pcqat inspect <file.tflite>`. */
+export async function inspectCommand(file: string, options: { readonly json: boolean }): Promise<void> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(file);
+  } catch (cause) {
+    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
+      where: file,
+      remedy: 'Check the path.',
+      cause,
+    });
+  }
+  const summary = inspectTflite(bytes, file);
+  process.stdout.write(`${options.json ? JSON.stringify(summary) : inspectText(file, summary)}\n`);
+}

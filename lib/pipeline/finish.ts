@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { stripClustering } from '../compress/clustering/strip.js';
+import { materializeWeight } from '../compress/materialize.js';
+import { convertToInt8 } from '../compress/quantization/convert.js';
+import { kernelOf, weightedNodes } from '../compress/registry.js';
+import { stripPruning } from '../compress/sparsity/strip.js';
+import type { Dataset, DatasetSplits } from '../data/types.js';
+import { evaluate } from '../evaluate/evaluate.js';
+import { evaluateInt8 } from '../evaluate/int8.js';
+import { saveModel } from '../formats/pcqat/save.js';
+import { inspectTflite, type TfliteLayerSummary } from '../formats/tflite/inspect.js';
+import { readTflite } from '../formats/tflite/read.js';
+import { writeTflite } from '../formats/tflite/write.js';
+import type { Model } from '../graph/model.js';
+import { histogram, magnitude } from '../report/histogram.js';
+import type { ColumnReport, EpochReport, LayerReport } from '../report/types.js';
+import type { Plan, PlannedColumn } from './pieces.js';
+import { checkColumn } from './gate.js';
+import type { LayerTargets } from './stages.js';
+
+/** What finishing a column needs besides its model. */
+export interface FinishContext {
+  readonly out: string;
+  readonly plan: Plan;
+  readonly data: DatasetSplits;
+  /** Sets the ranges of columns that were not trained with fake quantization. */
+  readonly calibration: Dataset;
+  readonly targets: LayerTargets;
+  readonly saveModels: boolean;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+const FILES = { baseline: 'baseline', pruned: 'pruned', qat: 'qat', prunedClustered: 'pruned-clustered', pcqat: 'pcqat' } as const;
+
+/** Name of a column's exported file. */
+export const columnFile = (column: PlannedColumn['name']): string => `${FILES[column]}.tflite`;
+
+/** SHA-256 of a file's bytes, in hex. */
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function layerReports(model: Model, before: Model, layers: readonly TfliteLayerSummary[]): LayerReport[] {
+  return weightedNodes(model).flatMap((node) => {
+    const parameter = kernelOf(node);
+    const inFile = layers.find(({ name }) => name === node.name);
+    const stored = before.tensors.get(parameter)?.data;
+    if (inFile === undefined || !(stored instanceof Float32Array)) return [];
+    const used = materializeWeight(model, parameter);
+    const limit = Math.max(magnitude(stored), magnitude(used));
+    const { weights, zeros, codes } = inFile;
+    return [{ name: node.name, weights, zeros, codes, before: histogram(stored, limit), after: histogram(used, limit) }];
+  });
+}
+
+/**
+ * Exports a trained column, reads the file back, proves what it promises and measures it.
+ *
+ * @param before - the model after the first stage, for the histograms
+ * @throws PcqatError `ERR_INVARIANT` where zeros or codes were lost
+ */
+export async function finishColumn(
+  column: PlannedColumn,
+  trained: Model,
+  before: Model,
+  history: readonly EpochReport[],
+  context: FinishContext,
+): Promise<ColumnReport> {
+  const { out, data, signal, threads, plan } = context;
+  const file = columnFile(column.name);
+  const path = join(out, file);
+  const model = stripClustering(stripPruning(trained));
+  const running = { ...(signal === undefined ? {} : { signal }), ...(threads === undefined ? {} : { threads }) };
+  const quantized = model.quantizers.size > 0;
+  const { accuracy } = await evaluate(model, data.test, running);
+  await writeTflite(
+    await convertToInt8(model, {
+      representativeData: context.calibration,
+      samples: context.calibration.size,
+      ...(signal === undefined ? {} : { signal }),
+    }),
+    path,
+  );
+  const bytes = await readFile(path);
+  const summary = inspectTflite(bytes, path);
+  const pruned = column.stages.some(({ stage }) => stage === 'prune');
+  checkColumn(column.name, model, summary.layers, context.targets, pruned);
+  const int8 = await evaluateInt8(readTflite(bytes, path), data.test, running);
+  if (context.saveModels) await saveModel(trained, join(out, FILES[column.name]));
+  const layers = layerReports(model, before, summary.layers);
+  const weights = layers.reduce((sum, layer) => sum + layer.weights, 0);
+  return {
+    title: column.title,
+    accuracy,
+    accuracyOf: quantized ? 'fake-int8' : 'float',
+    int8Accuracy: int8.accuracy,
+    file,
+    sha256: sha256(bytes),
+    bytes: summary.bytes,
+    gzipBytes: summary.gzipBytes,
+    brotliBytes: summary.brotliBytes,
+    zipBytes: summary.zipBytes,
+    zeros: layers.reduce((sum, layer) => sum + layer.zeros * layer.weights, 0) / Math.max(1, weights),
+    maxCodes: layers.reduce((most, { codes }) => Math.max(most, codes), 0),
+    layers,
+    epochs: column.epochs,
+    steps: column.steps,
+    stages: column.pieces.map((id) => {
+      const { stage, steps, columns } = plan.pieces.get(id)!;
+      return { stage: stage.stage, epochs: stage.epochs, steps, shared: columns.length > 1 };
+    }),
+    history,
+  };
+}
