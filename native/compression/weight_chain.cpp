@@ -7,6 +7,7 @@
 #include "compression/fake_quant.h"
 #include "compression/segment_sum.h"
 #include "compression/workspace.h"
+#include "parallel/denormals.h"
 #include "parallel/thread_pool.h"
 #include "simd/compression_kernels.h"
 #include "simd/kernels.h"
@@ -126,6 +127,7 @@ size_t weight_chain_workspace(const WeightChain& chain) {
 
 void weight_chain_forward(const WeightChain& c, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool) {
   if (c.size == 0) return;
+  const FlushDenormals flush;  // as the workers do, so that it does not matter which thread takes a chunk
   const CompressionKernels& k = *kernels.compression;
   const Chunks chunks(c);
   const Workspace w = carve(c, chunks, workspace);
@@ -182,6 +184,7 @@ void weight_chain_forward(const WeightChain& c, bool training, void* workspace, 
 void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
                            const Kernels& kernels, ThreadPool& pool) {
   if (c.size == 0) return;
+  const FlushDenormals flush;  // as the workers do, so that it does not matter which thread takes a chunk
   const CompressionKernels& k = *kernels.compression;
   const Chunks chunks(c);
   const Workspace w = carve(c, chunks, workspace);

@@ -117,7 +117,7 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
 }
 
 BatchNormParameters Session::batch_norm_parameters(const Instruction& in) const {
-  return {program_.tensors[in.gamma].count, static_cast<float>(in.epsilon), static_cast<float>(in.momentum), f32(in.gamma), f32(in.beta),
+  return {program_.tensors[in.gamma].count, static_cast<float>(in.epsilon), in.momentum, f32(in.gamma), f32(in.beta),
           f32(in.moving_mean), f32(in.moving_variance)};
 }
 

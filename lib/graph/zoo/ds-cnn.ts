@@ -45,7 +45,7 @@ export function dsCnn(options: DsCnnOptions): Model {
   const { channels, firstStrides, blockStrides } = LAYOUTS[size];
   const momentum = 0.96;
   const g = new GraphBuilder(`ds-cnn-${size.toLowerCase()}`);
-  let x = convBlock(g, g.input(inputShape), { name: 'conv1', filters: channels, kernelSize: [10, 4], strides: firstStrides });
+  let x = convBlock(g, g.input(inputShape), { name: 'conv1', filters: channels, kernelSize: [10, 4], strides: firstStrides, momentum });
   blockStrides.forEach((strides, i) => {
     x = separableBlock(g, x, { name: `block${i + 1}`, filters: channels, strides, momentum });
   });
