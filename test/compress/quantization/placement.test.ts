@@ -1,0 +1,154 @@
+import { expect } from 'chai';
+import { placeQuantizers } from '#lib/compress/quantization/placement.js';
+import { quantizeAnnotateLayer, quantizeAnnotateModel } from '#lib/compress/quantization/annotate.js';
+import { GraphBuilder, type Value } from '#lib/graph/builder.js';
+import { createModel } from '#lib/graph/initialize.js';
+import type { Graph } from '#lib/graph/types.js';
+import { mnistCnn, resnet8 } from '#lib/graph/zoo/index.js';
+import { expectCode } from '../../support/errors.js';
+import { smallCnn, twoDense } from '../../support/models.js';
+
+function graphOf(build: (g: GraphBuilder, x: Value) => Value): Graph {
+  const g = new GraphBuilder('net');
+  return g.build(build(g, g.input([8, 8, 4])));
+}
+
+/** Placement with every layer annotated, or the given ones. */
+function place(graph: Graph, names: readonly string[] = graph.nodes.map((node) => node.name)): { outputs: string[]; weights: string[] } {
+  const { outputs, weights } = placeQuantizers(graph, new Set(names));
+  return { outputs: graph.nodes.map((node) => node.name).filter((name) => outputs.has(name)), weights: [...weights] };
+}
+
+describe('placement of fake quantization', () => {
+  it('3.7: the set of the reference MNIST model', () => {
+    const { graph } = mnistCnn();
+    const relu = graph.nodes.find((node) => node.op === 'relu')?.name;
+    expect(place(graph)).to.deep.equal({ outputs: ['input', relu, 'dense'], weights: ['conv1', 'dense'] });
+  });
+
+  it('3.6: conv → BN → ReLU has one fake quantization, behind the ReLU', () => {
+    expect(place(smallCnn().graph)).to.deep.equal({
+      outputs: ['input', 'relu1', 'relu2', 'conv2_relu', 'pool', 'logits'],
+      weights: ['conv1', 'dw', 'conv2', 'logits'],
+    });
+  });
+
+  it('3.6: BN without ReLU is quantized itself; relu6 counts as ReLU', () => {
+    const graph = graphOf((g, x) =>
+      g.relu6(g.maxPool2d(g.batchNorm(g.conv2d(x, { name: 'c', filters: 2, kernelSize: 1 }), { name: 'bn' })), { name: 'r' }),
+    );
+    expect(place(graph).outputs).to.deep.equal(['input', 'bn', 'r']);
+    const fused = graphOf((g, x) => g.relu6(g.batchNorm(g.conv2d(x, { filters: 2, kernelSize: 1 })), { name: 'r' }));
+    expect(place(fused).outputs).to.deep.equal(['input', 'r']);
+  });
+
+  it('W1: a convolution or dense layer before a ReLU keeps its weight quantization', () => {
+    const graph = graphOf((g, x) => {
+      x = g.relu(g.conv2d(x, { name: 'c', filters: 2, kernelSize: 1 }), { name: 'r1' });
+      x = g.relu(g.depthwiseConv2d(x, { name: 'd', kernelSize: 1 }), { name: 'r2' });
+      return g.relu(g.dense(g.flatten(x), { name: 'f', units: 2 }), { name: 'r3' });
+    });
+    expect(place(graph)).to.deep.equal({ outputs: ['input', 'r1', 'r2', 'r3'], weights: ['c', 'd', 'f'] });
+  });
+
+  it('W16: dense → BN → ReLU has one fake quantization', () => {
+    const graph = graphOf((g, x) => g.relu(g.batchNorm(g.dense(g.flatten(x), { units: 3 })), { name: 'r' }));
+    expect(place(graph).outputs).to.deep.equal(['input', 'r']);
+  });
+
+  it('Q24: add → ReLU is quantized behind the ReLU, add alone itself', () => {
+    const graph = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      const sum = g.relu(g.add(a, x, { name: 'sum' }), { name: 'r' });
+      return g.add(sum, a, { name: 'out' });
+    });
+    expect(place(graph).outputs).to.deep.equal(['input', 'a', 'r', 'out']);
+  });
+
+  it('3.6: a value with two readers is quantized where it is made', () => {
+    const graph = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      return g.add(g.relu(a, { name: 'r' }), a, { name: 'sum' });
+    });
+    expect(place(graph).outputs).to.deep.equal(['input', 'a', 'r', 'sum']);
+  });
+
+  it('3.2: average pools are quantized; max pool, padding, reshape, flatten, dropout, softmax are not', () => {
+    const graph = graphOf((g, x) => {
+      x = g.averagePool2d(g.maxPool2d(x), { name: 'avg' });
+      x = g.zeroPad2d(x, {
+        padding: [
+          [1, 1],
+          [1, 1],
+        ],
+      });
+      x = g.dropout(g.reshape(g.flatten(x), [4, 4, 4]), { rate: 0.5 });
+      x = g.globalAveragePool2d(x, { name: 'gap' });
+      return g.softmax(g.dense(x, { name: 'logits', units: 2 }));
+    });
+    expect(place(graph).outputs).to.deep.equal(['input', 'avg', 'gap', 'logits']);
+  });
+
+  it('Q5: the direct predecessor of an annotated layer gets output quantization only', () => {
+    const { graph } = twoDense(4, 4, 2);
+    expect(place(graph, ['dense2'])).to.deep.equal({ outputs: ['dense1_relu', 'dense2'], weights: ['dense2'] });
+    const cnn = graphOf((g, x) => {
+      x = g.conv2d(g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 }), { name: 'b', filters: 4, kernelSize: 1 });
+      return g.dense(g.flatten(g.conv2d(x, { name: 'c', filters: 4, kernelSize: 1 })), { name: 'd', units: 2 });
+    });
+    expect(place(cnn, ['b'])).to.deep.equal({ outputs: ['a', 'b'], weights: ['b'] });
+    // A flatten has no output quantizer to give, as in the reference.
+    expect(place(cnn, ['d'])).to.deep.equal({ outputs: ['d'], weights: ['d'] });
+  });
+
+  it('Q6: the input is quantized exactly if a layer that reads it is', () => {
+    const { graph } = twoDense(4, 4, 2);
+    expect(place(graph, ['dense1']).outputs).to.deep.equal(['input', 'dense1_relu']);
+    expect(place(graph, ['dense2']).outputs).to.not.include('input');
+  });
+
+  it('an annotated convolution takes the BN and ReLU behind it along', () => {
+    expect(place(smallCnn().graph, ['conv1'])).to.deep.equal({ outputs: ['input', 'relu1'], weights: ['conv1'] });
+  });
+
+  it('refuses a batch norm that cannot fold', () => {
+    const pooled = graphOf((g, x) => g.batchNorm(g.maxPool2d(x), { name: 'bn' }));
+    expectCode(() => place(pooled), 'ERR_UNSUPPORTED', /layer 'bn'/);
+    const shared = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      return g.add(g.batchNorm(a, { name: 'bn' }), a);
+    });
+    expectCode(() => place(shared), 'ERR_UNSUPPORTED', /layer 'bn'/);
+    expectCode(() => place(smallCnn().graph, ['bn1']), 'ERR_UNSUPPORTED', /layer 'bn1'/);
+  });
+
+  it('covers ResNet-8: every convolution, one fake quantization per int8 operator', () => {
+    const { graph } = resnet8();
+    const { outputs, weights } = place(graph);
+    const count = (op: string) => graph.nodes.filter((node) => node.op === op).length;
+    expect(weights).to.have.length(count('conv2d') + count('dense'));
+    // Each convolution, each add, the pool and the dense layer give one int8 tensor; so does the input.
+    expect(outputs).to.have.length(
+      1 + count('conv2d') + count('add') + count('dense') + count('globalAveragePool2d') + count('averagePool2d'),
+    );
+  });
+});
+
+describe('annotation', () => {
+  it('Q2: marks layers, keeps the model, adds to earlier annotations', () => {
+    const model = smallCnn();
+    const all = quantizeAnnotateModel(model);
+    expect(all.model).to.equal(model);
+    expect(all.layers.size).to.equal(model.graph.nodes.length - 1);
+    const some = quantizeAnnotateLayer(quantizeAnnotateLayer(model, 'conv1'), ['logits']);
+    expect([...some.layers]).to.deep.equal(['conv1', 'logits']);
+    expect(quantizeAnnotateModel(some).layers.size).to.equal(all.layers.size);
+    expect([...quantizeAnnotateLayer(model, (node) => node.op === 'conv2d').layers]).to.deep.equal(['conv1', 'conv2']);
+  });
+
+  it('names the layers for an unknown one, the input included', () => {
+    expectCode(() => quantizeAnnotateLayer(smallCnn(), ['conv9']), 'ERR_UNKNOWN_LAYER', /'conv9'.*conv1/);
+    expectCode(() => quantizeAnnotateLayer(smallCnn(), 'input'), 'ERR_UNKNOWN_LAYER');
+    expect(createModel(smallCnn().graph).quantizers.size).to.equal(0);
+  });
+});
