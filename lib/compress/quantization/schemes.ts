@@ -143,10 +143,11 @@ export class Default8BitClusterPreserveQuantizeScheme extends Default8BitPrunePr
     const { mask } = plain.state;
     if (node.op === 'depthwiseConv2d' && record === undefined) return plain;
     const like = this.codebook === 'reference';
+    const book = like ? extractCodebookLikeReference(weight, node.op === 'conv2d') : extractCodebook(weight, record?.perChannel ?? false);
+    if (book.k <= 1) return withNotice(plain, 'too-few-values', 'The kernel has one distinct value: there is no codebook to train.');
     if (!like && record === undefined && !sharesValues(weight.data)) {
       return withNotice(plain, 'not-clustered', 'The kernel was not clustered: no two weights are equal.');
     }
-    const book = like ? extractCodebookLikeReference(weight, node.op === 'conv2d') : extractCodebook(weight, record?.perChannel ?? false);
     if (book.k > maxCodebookSize) {
       return withNotice(
         plain,
@@ -154,7 +155,6 @@ export class Default8BitClusterPreserveQuantizeScheme extends Default8BitPrunePr
         `${book.k} distinct values are more than the ${maxCodebookSize} of a codebook: clusters are not preserved.`,
       );
     }
-    if (book.k <= 1) return withNotice(plain, 'too-few-values', 'The kernel has one distinct value: there is no codebook to train.');
     return {
       chain: {
         technique: mask === undefined ? 'cqat' : 'pcqat',
