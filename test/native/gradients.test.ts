@@ -15,13 +15,21 @@ async function check(net: Net, rows: number, seed: number, targets?: Int32Array 
   const x = uniform(rows * product(net.values[0].shape), seed);
   const loss = net.loss!;
   const width = product(net.values[loss.kind === 'meanSquaredError' ? loss.prediction : loss.logits].shape);
-  const y = targets ?? (loss.kind === 'meanSquaredError' ? uniform(rows * width, seed + 1) : Int32Array.from({ length: rows }, (_, r) => (r * 7 + seed) % width));
+  const y =
+    targets ??
+    (loss.kind === 'meanSquaredError'
+      ? uniform(rows * width, seed + 1)
+      : Int32Array.from({ length: rows }, (_, r) => (r * 7 + seed) % width));
   const result = await session.trainStep(x, y, { learningRate: 0, step: 3, update: false });
   expect(result.nonFinite).to.equal(undefined);
 
   const dropout = new Map<number, ArrayLike<number>>();
   for (const i of net.instructions) {
-    if (i.op === 'dropout') dropout.set(i.output, session.getValue(i.output).map((v) => (v === 0 ? 0 : 1 / (1 - i.rate))));
+    if (i.op === 'dropout')
+      dropout.set(
+        i.output,
+        session.getValue(i.output).map((v) => (v === 0 ? 0 : 1 / (1 - i.rate))),
+      );
   }
   const input = { tensors: net.data, x, y, rows, dropout };
   const expected = reference(net.spec, input);
@@ -50,7 +58,12 @@ function classify(net: Net, value: number, seed: number): Net {
   return net.crossEntropy(net.dense(flat, 4, seed));
 }
 
-function convolve(net: Net, input: number, seed: number, options: Partial<Conv> & { op: Conv['op']; window: readonly [number, number]; channels: number; useBias?: boolean }): number {
+function convolve(
+  net: Net,
+  input: number,
+  seed: number,
+  options: Partial<Conv> & { op: Conv['op']; window: readonly [number, number]; channels: number; useBias?: boolean },
+): number {
   const { window, channels, useBias = true, ...rest } = options;
   const [h, w, c] = net.values[input].shape;
   const { strides = [1, 1], padding = [0, 0, 0, 0], dilation = [1, 1] } = rest;
@@ -203,7 +216,8 @@ describe('Gradients against finite differences', () => {
     const net = new Net([4]);
     const x = net.batchNorm(net.dense(0, 6, 1, { activation: 'relu', scale: 1 }), 3);
     net.crossEntropy(net.dense(x, 3, 7));
-    for (const name of ['dense0/kernel', 'bn1/gamma']) net.tensors[net.tensor(name)] = { ...net.tensors[net.tensor(name)], trainable: false };
+    for (const name of ['dense0/kernel', 'bn1/gamma'])
+      net.tensors[net.tensor(name)] = { ...net.tensors[net.tensor(name)], trainable: false };
     await check(net, 4, 26);
   });
 });

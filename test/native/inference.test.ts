@@ -9,7 +9,11 @@ function convolutionalNet(): Net {
   const same = { strides: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1] } as const;
   const conv = net.add(0, [8, 8, 8], { op: 'conv2d', kernel: net.parameter('conv', [3, 3, 3, 8], uniform(216, 1, 0.4)), ...same });
   const a = net.batchNorm(conv, 2, { activation: 'relu' });
-  const depthwise = net.add(a, [8, 8, 8], { op: 'depthwiseConv2d', kernel: net.parameter('depthwise', [3, 3, 8, 1], uniform(72, 3, 0.5)), ...same });
+  const depthwise = net.add(a, [8, 8, 8], {
+    op: 'depthwiseConv2d',
+    kernel: net.parameter('depthwise', [3, 3, 8, 1], uniform(72, 3, 0.5)),
+    ...same,
+  });
   const b = net.batchNorm(depthwise, 4, { activation: 'relu6' });
   const sum = net.add(b, [8, 8, 8], { op: 'add', other: a, activation: 'relu' });
   const small = net.add(sum, [4, 4, 8], { op: 'maxPool', pool: [2, 2], strides: [2, 2], padding: [0, 0, 0, 0] });
@@ -106,7 +110,9 @@ describe('Session', () => {
       expect(movedMean[c]).to.be.closeTo(0.75 * mean[c] + 0.25 * m, 1e-6);
       expect(movedVariance[c]).to.be.closeTo(0.75 * variance[c] + 0.25 * unbiased, 1e-6);
       const normalized = session.getValue(net.output).filter((_, i) => i % 2 === c);
-      column.forEach((v, i) => expect(normalized[i]).to.be.closeTo(((v - m) / Math.sqrt((unbiased * 11) / 12 + 0.01)) * gamma[c] + beta[c], 1e-5));
+      column.forEach((v, i) =>
+        expect(normalized[i]).to.be.closeTo(((v - m) / Math.sqrt((unbiased * 11) / 12 + 0.01)) * gamma[c] + beta[c], 1e-5),
+      );
     }
     const inferred = await session.forward(x);
     inferred.forEach((v, i) => {
@@ -120,7 +126,9 @@ describe('Session', () => {
     const net = new Net([200]);
     net.add(0, [200], { op: 'dropout', rate: 0.25 });
     const x = uniform(200, 1).map((v) => v + 2);
-    const run = async (seed: number, step: number): Promise<number[]> => [...(await net.session({ seed }).forward(x, { mode: 'training', step }))];
+    const run = async (seed: number, step: number): Promise<number[]> => [
+      ...(await net.session({ seed }).forward(x, { mode: 'training', step })),
+    ];
     const a = await run(1, 1);
     expect(await run(1, 1)).to.deep.equal(a);
     expect(await run(1, 2)).not.to.deep.equal(a);
@@ -161,7 +169,11 @@ describe('Session', () => {
 
   it('multiplies matrices', () => {
     for (const isa of binding.buildInfo().availableIsas) {
-      for (const [m, n, k] of [[1, 1, 1], [3, 5, 7], [33, 65, 29]]) {
+      for (const [m, n, k] of [
+        [1, 1, 1],
+        [3, 5, 7],
+        [33, 65, 29],
+      ]) {
         const a = uniform(m * k, 1);
         const b = uniform(k * n, 2);
         const out = new Float32Array(m * n);

@@ -60,10 +60,27 @@ async function follow(optimizer: OptimizerSpec, options: Partial<SessionOptions>
       const offset = id === kernel ? 0 : 45;
       states[id] = states[id].map((s, i) => updateReference(optimizer, { ...s, w: before[id][i] }, all[offset + i], { lr, t, decay }));
       const after = session.getTensor(id);
-      expect(distance(after, states[id].map((s) => s.w)), `step ${t}`).to.be.below(2e-7);
+      expect(
+        distance(
+          after,
+          states[id].map((s) => s.w),
+        ),
+        `step ${t}`,
+      ).to.be.below(2e-7);
       expect(distance(after, before[id]), `step ${t} moves`).to.be.above(1e-5);
-      expect(distance(session.getSlot(id, 0), states[id].map((s) => s.m))).to.be.below(1e-7);
-      if (optimizer.kind !== 'sgd') expect(distance(session.getSlot(id, 1), states[id].map((s) => s.v))).to.be.below(1e-7);
+      expect(
+        distance(
+          session.getSlot(id, 0),
+          states[id].map((s) => s.m),
+        ),
+      ).to.be.below(1e-7);
+      if (optimizer.kind !== 'sgd')
+        expect(
+          distance(
+            session.getSlot(id, 1),
+            states[id].map((s) => s.v),
+          ),
+        ).to.be.below(1e-7);
       const stored = [0, 1].slice(0, optimizer.kind === 'sgd' ? 1 : 2).map((slot) => session.getSlot(id, slot));
       states[id] = states[id].map((s, i) => ({ ...s, m: stored[0][i], v: stored[1]?.[i] ?? 0 }));
     });
@@ -105,7 +122,11 @@ describe('Optimizers against a scalar reference', () => {
     const net = new Net([5]);
     net.crossEntropy(net.dense(net.dense(0, 8, 1, { activation: 'relu' }), 3, 3));
     const [a, b] = [net.session({ optimizer: optimizers[0][1] }), net.session({ optimizer: optimizers[0][1] })];
-    const step = (t: number): Parameters<typeof a.trainStep> => [uniform(20, t), Int32Array.of(0, 1, 2, 0), { learningRate: 0.01, step: t }];
+    const step = (t: number): Parameters<typeof a.trainStep> => [
+      uniform(20, t),
+      Int32Array.of(0, 1, 2, 0),
+      { learningRate: 0.01, step: t },
+    ];
     for (let t = 1; t <= 3; ++t) await a.trainStep(...step(t));
     net.tensors.forEach((_, id) => {
       b.setTensor(id, a.getTensor(id));

@@ -33,7 +33,8 @@ function windows(
         for (let kx = 0; kx < window[1]; ++kx) {
           const iy = oy * strides[0] + ky * dilation[0] - padding[0];
           const ix = ox * strides[1] + kx * dilation[1] - padding[2];
-          if (iy >= 0 && iy < inShape[0] && ix >= 0 && ix < inShape[1]) visit(oy * outShape[1] + ox, iy * inShape[1] + ix, ky * window[1] + kx);
+          if (iy >= 0 && iy < inShape[0] && ix >= 0 && ix < inShape[1])
+            visit(oy * outShape[1] + ox, iy * inShape[1] + ix, ky * window[1] + kx);
         }
       }
     }
@@ -85,7 +86,10 @@ function batchNorm(program: ProgramSpec, i: Op<'batchNorm'>, input: ReferenceInp
   x.forEach((v, k) => (variance[k % channels] += (v - mean[k % channels]) ** 2 / count));
   return x.map((v, k) => {
     const c = k % channels;
-    return activate(((v - mean[c]) / Math.sqrt(variance[c] + i.epsilon)) * input.tensors[i.gamma][c] + input.tensors[i.beta][c], i.activation);
+    return activate(
+      ((v - mean[c]) / Math.sqrt(variance[c] + i.epsilon)) * input.tensors[i.gamma][c] + input.tensors[i.beta][c],
+      i.activation,
+    );
   });
 }
 
@@ -179,10 +183,12 @@ function lossOf(program: ProgramSpec, input: ReferenceInput, values: Values): nu
   const classes = logits.length / input.rows;
   const smoothing = spec.labelSmoothing ?? 0;
   const probabilities = softmax(classes, logits);
-  return -probabilities.reduce((sum, p, k) => {
-    const hard = spec.labels === 'sparse' ? Number(input.y[Math.floor(k / classes)] === k % classes) : input.y[k];
-    return sum + ((1 - smoothing) * hard + smoothing / classes) * Math.log(p);
-  }, 0) / input.rows;
+  return (
+    -probabilities.reduce((sum, p, k) => {
+      const hard = spec.labels === 'sparse' ? Number(input.y[Math.floor(k / classes)] === k % classes) : input.y[k];
+      return sum + ((1 - smoothing) * hard + smoothing / classes) * Math.log(p);
+    }, 0) / input.rows
+  );
 }
 
 /** Every value and the loss. */

@@ -98,10 +98,18 @@ export class Net {
     const n = this.instructions.length;
     return this.add(input, shape, {
       op: 'batchNorm',
-      gamma: this.parameter(`bn${n}/gamma`, [c], uniform(c, seed, 0.5).map((v) => v + 1)),
+      gamma: this.parameter(
+        `bn${n}/gamma`,
+        [c],
+        uniform(c, seed, 0.5).map((v) => v + 1),
+      ),
       beta: this.parameter(`bn${n}/beta`, [c], uniform(c, seed + 1, 0.5)),
       movingMean: this.state(`bn${n}/moving_mean`, [c], uniform(c, seed + 2, 0.2)),
-      movingVariance: this.state(`bn${n}/moving_variance`, [c], uniform(c, seed + 3, 0.2).map((v) => v + 1)),
+      movingVariance: this.state(
+        `bn${n}/moving_variance`,
+        [c],
+        uniform(c, seed + 3, 0.2).map((v) => v + 1),
+      ),
       momentum: 0.9,
       epsilon: 1e-3,
       ...extra,

@@ -12,7 +12,12 @@ interface Case {
   readonly name: string;
   readonly shape: readonly number[];
   readonly mask?: { readonly writeBack: boolean; readonly maskGradient: boolean };
-  readonly codebook?: { readonly k: number; readonly perChannel: boolean; readonly aggregation: 'sum' | 'average'; readonly zeroPin?: 'index' | 'equal' };
+  readonly codebook?: {
+    readonly k: number;
+    readonly perChannel: boolean;
+    readonly aggregation: 'sum' | 'average';
+    readonly zeroPin?: 'index' | 'equal';
+  };
   readonly fakeQuant?: { readonly perChannel: boolean; readonly bits?: number };
 }
 
@@ -147,7 +152,13 @@ function setUp(c: Case, seed: number): Setup {
     const kernel = net.parameter('w', c.shape, w);
     if (c.shape.length === 2) net.add(0, [channels], { op: 'dense', kernel });
     else {
-      const conv = net.add(0, [5 - c.shape[0] + 1, 5 - c.shape[1] + 1, channels], { op: 'conv2d', kernel, strides: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1] });
+      const conv = net.add(0, [5 - c.shape[0] + 1, 5 - c.shape[1] + 1, channels], {
+        op: 'conv2d',
+        kernel,
+        strides: [1, 1],
+        padding: [0, 0, 0, 0],
+        dilation: [1, 1],
+      });
       net.add(conv, [channels], { op: 'globalAveragePool' });
     }
     net.meanSquaredError(net.output);
@@ -166,12 +177,21 @@ function setUp(c: Case, seed: number): Setup {
     }
     if (c.fakeQuant) {
       const n = c.fakeQuant.perChannel ? channels : 1;
-      chain.fakeQuant = { min: net.state('min', [n], new Float32Array(n)), max: net.state('max', [n], new Float32Array(n)), ...c.fakeQuant };
+      chain.fakeQuant = {
+        min: net.state('min', [n], new Float32Array(n)),
+        max: net.state('max', [n], new Float32Array(n)),
+        ...c.fakeQuant,
+      };
     }
     net.chains.push(chain);
     return net;
   };
-  return { net: build(true), plain: build(false), reference: new Reference(c, mask, zeroIndex), initial: { w: [...w], centroids: [...centroids] } };
+  return {
+    net: build(true),
+    plain: build(false),
+    reference: new Reference(c, mask, zeroIndex),
+    initial: { w: [...w], centroids: [...centroids] },
+  };
 }
 
 async function check(c: Case, seed: number): Promise<void> {
@@ -201,13 +221,26 @@ async function check(c: Case, seed: number): Promise<void> {
     float.setTensor(0, session.getUsedWeight(0));
     await float.trainStep(x, y, { learningRate: 0, step, update: false });
     const gradients = reference.backward(state, float.getGradient(0));
-    expect([...session.getGradient(0)].map((v) => v + 0), 'gradient of w').to.deep.equal(gradients.w.map((v) => v + 0));
+    expect(
+      [...session.getGradient(0)].map((v) => v + 0),
+      'gradient of w',
+    ).to.deep.equal(gradients.w.map((v) => v + 0));
     const written = reference.write(state);
-    expect(distance(session.getTensor(0), written.w.map((v, i) => f(v - f(lr * gradients.w[i]))))).to.be.below(1e-7);
+    expect(
+      distance(
+        session.getTensor(0),
+        written.w.map((v, i) => f(v - f(lr * gradients.w[i]))),
+      ),
+    ).to.be.below(1e-7);
     if (c.codebook) {
       const centroids = net.tensor('centroids');
       expect(distance(session.getGradient(centroids), gradients.centroids), 'gradient of C').to.be.below(2e-6);
-      expect(distance(session.getTensor(centroids), written.centroids.map((v, i) => v - lr * gradients.centroids[i]))).to.be.below(1e-6);
+      expect(
+        distance(
+          session.getTensor(centroids),
+          written.centroids.map((v, i) => v - lr * gradients.centroids[i]),
+        ),
+      ).to.be.below(1e-6);
       state = { w: [...session.getTensor(0)], centroids: [...session.getTensor(centroids)] };
     } else {
       state = { w: [...session.getTensor(0)], centroids: [] };
@@ -233,13 +266,24 @@ for (const [layer, shape] of [
     for (const aggregation of ['sum', 'average'] as const) {
       const codebook = { k: 5, perChannel, aggregation };
       cases.push({ name: `cluster, ${aggregation}, ${suffix}`, shape, codebook });
-      cases.push({ name: `sparsity-preserving cluster, ${aggregation}, ${suffix}`, shape, mask: preserve, codebook: { ...codebook, zeroPin: 'equal' } });
+      cases.push({
+        name: `sparsity-preserving cluster, ${aggregation}, ${suffix}`,
+        shape,
+        mask: preserve,
+        codebook: { ...codebook, zeroPin: 'equal' },
+      });
     }
     for (const scale of [false, true]) {
       const codebook = { k: 6, perChannel, aggregation: 'sum' } as const;
       const name = `${suffix}, range per ${scale ? 'channel' : 'tensor'}`;
       cases.push({ name: `CQAT ${name}`, shape, codebook, fakeQuant: { perChannel: scale } });
-      cases.push({ name: `PCQAT ${name}`, shape, mask: prune, codebook: { ...codebook, zeroPin: 'index' }, fakeQuant: { perChannel: scale } });
+      cases.push({
+        name: `PCQAT ${name}`,
+        shape,
+        mask: prune,
+        codebook: { ...codebook, zeroPin: 'index' },
+        fakeQuant: { perChannel: scale },
+      });
     }
   }
 }
@@ -270,7 +314,11 @@ describe('Weight chains against the straight-through formulas', () => {
     const step = async (t: number): Promise<{ codes: number[]; gradient: Float32Array }> => {
       // The gradient of the mean over 6 elements is (ŵ - target) / 3: this target makes it dy.
       const used = await session.forward(identity);
-      await session.trainStep(identity, used.map((v, i) => v - 3 * dy[i]), { learningRate: 0.1, step: t });
+      await session.trainStep(
+        identity,
+        used.map((v, i) => v - 3 * dy[i]),
+        { learningRate: 0.1, step: t },
+      );
       const scale = (2 * session.getTensor(max)[0]) / 254;
       return { codes: [...session.getUsedWeight(0)].map((v) => Math.round(v / scale) + 0), gradient: session.getGradient(centroids) };
     };
@@ -304,7 +352,9 @@ describe('Weight chains against the straight-through formulas', () => {
       const w = uniform(16, 1);
       const range = (name: string): number => net.state(name, [1], new Float32Array(1));
       const kernels = (split ? ['a', 'b'] : ['a']).map((name) => net.parameter(name, [4, 4], w));
-      kernels.forEach((weight, i) => net.chains.push({ weight, fakeQuant: { min: range(`min${i}`), max: range(`max${i}`), perChannel: false } }));
+      kernels.forEach((weight, i) =>
+        net.chains.push({ weight, fakeQuant: { min: range(`min${i}`), max: range(`max${i}`), perChannel: false } }),
+      );
       const first = net.add(0, [4], { op: 'dense', kernel: kernels[0] });
       net.meanSquaredError(net.add(first, [4], { op: 'dense', kernel: kernels[kernels.length - 1] }));
       const session = net.session();
