@@ -106,7 +106,7 @@ export interface WeightChainSpec {
     readonly perChannel: boolean;
     /** `i32`, `[1]` or `[channels]`; −1 = none. That centroid is set to 0 (in the state) at each training forward. */
     readonly zeroIndex?: TensorId;
-    /** `index`: only that centroid (PCQAT); `equal`: every centroid equal to its current value (clustering, spec 2.6). */
+    /** Given exactly when `zeroIndex` is. `index`: only that centroid (PCQAT); `equal`: every centroid equal to its current value (clustering, spec 2.6). */
     readonly zeroPin?: 'index' | 'equal';
     readonly aggregation: 'sum' | 'average';
   };
@@ -179,8 +179,8 @@ export interface StepResult {
   /** Global L2 norm of the gradients before clipping. */
   readonly gradientNorm: number;
   /**
-   * Set when a loss, activation or gradient is NaN or infinite: the name of the first layer or tensor affected.
-   * The parameters, state tensors and slots are then exactly as before the call.
+   * Set when the loss, a gradient, a batch statistic or a range is NaN or infinite: the name of the first layer with such
+   * an output, else of the tensor. The parameters, state tensors and slots are then exactly as before the call.
    */
   readonly nonFinite?: string;
 }
@@ -198,13 +198,21 @@ export interface ForwardOptions {
   readonly step?: number;
 }
 
-/** A Program loaded into the core. One call at a time: a second one while busy throws `ERR_SESSION_BUSY`. */
+/**
+ * A Program loaded into the core. One call at a time: a second one while busy throws `ERR_SESSION_BUSY`.
+ * The constructor checks the whole program: `ERR_GRAPH` (indices, order), `ERR_SHAPE`, `ERR_DTYPE`, `ERR_OPTION`, each
+ * naming the layer, tensor or field; `ERR_OUT_OF_MEMORY` when it cannot fit.
+ */
 export declare class Session {
   constructor(program: ProgramSpec, options: SessionOptions);
   /** Bytes of the arena (activations, gradients, workspaces), planned once. */
   readonly arenaBytes: number;
   readonly threads: number;
   readonly isa: Isa;
+  /**
+   * Tensors start as zeros. `ERR_NON_FINITE` for NaN or infinity; `ERR_OPTION` for a mask other than 0 and 1 or a zero
+   * index outside `[-1, K)`.
+   */
   setTensor(tensor: TensorId, data: Float32Array | Uint8Array | Int32Array): void;
   /** A copy. */
   getTensor(tensor: TensorId): Float32Array | Uint8Array | Int32Array;
@@ -217,9 +225,13 @@ export declare class Session {
   getUsedWeight(chain: number): Float32Array;
   /** An activation of the last forward (needs `keepValues` or `training`). */
   getValue(value: ValueId): Float32Array;
-  /** One training step on `rows = x.length / inputSize` rows. `y`: `Int32Array` labels, or `Float32Array` rows. */
+  /**
+   * One training step on `rows = x.length / inputSize` rows. `y`: `Int32Array` labels, or `Float32Array` rows. Trainable
+   * tensors that the loss does not depend on are left alone. Rejects, before anything is changed, with `ERR_EMPTY_DATA`,
+   * `ERR_SHAPE`, `ERR_DTYPE`, `ERR_NON_FINITE` (in x or y) or `ERR_LABEL_RANGE`.
+   */
   trainStep(x: Float32Array, y: Int32Array | Float32Array, options: StepOptions): Promise<StepResult>;
-  /** Value `output` for each row. */
+  /** Value `output` for each row. Rejects with `ERR_NON_FINITE`, the state as before, when it is not finite. */
   forward(x: Float32Array, options?: ForwardOptions): Promise<Float32Array>;
   /** Frees native memory at once. Further calls throw `ERR_DISPOSED`. */
   dispose(): void;

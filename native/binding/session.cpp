@@ -4,90 +4,11 @@
 #include <system_error>
 
 #include "binding/arguments.h"
-#include "binding/async_task.h"
 #include "binding/program_parser.h"
+#include "binding/session_tasks.h"
 
 namespace pcqat::binding {
 namespace {
-
-// Shared by the JavaScript object and the call in flight, so that either may go first.
-struct Core {
-  std::unique_ptr<Session> session;  // null: disposed
-  bool busy = false;                 // only touched on the JavaScript thread
-};
-
-class StepTask : public AsyncTask {
- public:
-  StepTask(std::shared_ptr<Core> core, int64_t rows, const StepOptions& options) : core_(std::move(core)), rows_(rows), options_(options) {
-    core_->busy = true;
-  }
-
- protected:
-  void execute() override { result_ = core_->session->train_step(rows_, options_); }
-  void finished() override { core_->busy = false; }
-  Napi::Value result(Napi::Env env) override {
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("loss", result_.loss);
-    object.Set("correct", static_cast<double>(result_.correct));
-    object.Set("gradientNorm", result_.gradient_norm);
-    if (!result_.non_finite.empty()) object.Set("nonFinite", result_.non_finite);
-    return object;
-  }
-
- private:
-  const std::shared_ptr<Core> core_;
-  const int64_t rows_;
-  const StepOptions options_;
-  StepResult result_;
-};
-
-class ForwardTask : public AsyncTask {
- public:
-  ForwardTask(std::shared_ptr<Core> core, int64_t rows, const ForwardOptions& options) : core_(std::move(core)), rows_(rows), options_(options) {
-    core_->busy = true;
-  }
-
- protected:
-  void execute() override { core_->session->forward(rows_, options_); }
-  void finished() override { core_->busy = false; }
-  Napi::Value result(Napi::Env env) override {
-    const Session& session = *core_->session;
-    const int output = session.program().output;
-    return copy_to_array(env, session.value(output), rows_ * session.program().values[output].count);
-  }
-
- private:
-  const std::shared_ptr<Core> core_;
-  const int64_t rows_;
-  const ForwardOptions options_;
-};
-
-StepOptions parse_step_options(const Napi::Value& value) {
-  Fields fields(value, "options");
-  StepOptions options;
-  options.learning_rate = fields.number("learningRate");
-  if (!(options.learning_rate >= 0 && std::isfinite(static_cast<float>(options.learning_rate)))) {
-    fields.fail("learningRate", "ERR_OPTION", "must not be negative and fit into f32");
-  }
-  options.step = fields.integer("step", 1, int64_t{1} << 52);
-  options.update = fields.boolean("update", true);
-  fields.finish();
-  return options;
-}
-
-ForwardOptions parse_forward_options(const Napi::Value& value) {
-  ForwardOptions options;
-  if (value.IsUndefined()) return options;
-  Fields fields(value, "options");
-  if (fields.has("mode")) {
-    options.mode = fields.choice<ForwardMode>(
-        "mode", {{"inference", ForwardMode::inference}, {"training", ForwardMode::training}, {"observe", ForwardMode::observe}});
-  }
-  options.reset_ranges = fields.boolean("resetRanges", false);
-  options.step = fields.integer("step", 0, int64_t{1} << 52, 0);
-  fields.finish();
-  return options;
-}
 
 class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
  public:
