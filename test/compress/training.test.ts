@@ -1,13 +1,21 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { expect } from 'chai';
 import { assertCertificate, certifyWeights } from '#lib/compress/certificate.js';
 import { clusterWeights } from '#lib/compress/clustering/cluster.js';
 import { stripClustering } from '#lib/compress/clustering/strip.js';
 import { materializeWeight } from '#lib/compress/materialize.js';
 import { quantizeAnnotateLayer } from '#lib/compress/quantization/annotate.js';
+import { convertToInt8 } from '#lib/compress/quantization/convert.js';
 import { quantizeApply, quantizeModel } from '#lib/compress/quantization/apply.js';
 import { stripClusteringCqat } from '#lib/compress/quantization/cqat.js';
 import { normalizeBatchNormSigns } from '#lib/compress/quantization/normalize-signs.js';
-import { Default8BitClusterPreserveQuantizeScheme, Default8BitPrunePreserveQuantizeScheme } from '#lib/compress/quantization/schemes.js';
+import {
+  Default8BitClusterPreserveQuantizeScheme,
+  Default8BitPrunePreserveQuantizeScheme,
+  type ClusterPreserveOptions,
+} from '#lib/compress/quantization/schemes.js';
 import { sparsityOf } from '#lib/compress/sparsity/metrics.js';
 import { pruneLowMagnitude } from '#lib/compress/sparsity/prune.js';
 import { constantSparsity, polynomialDecay } from '#lib/compress/sparsity/schedules.js';
@@ -15,6 +23,10 @@ import { stripPruning } from '#lib/compress/sparsity/strip.js';
 import { arrayDataset } from '#lib/data/arrays.js';
 import type { Dataset } from '#lib/data/types.js';
 import { predict } from '#lib/evaluate/evaluate.js';
+import { loadModel } from '#lib/formats/pcqat/load.js';
+import { saveModel } from '#lib/formats/pcqat/save.js';
+import { inspectTflite } from '#lib/formats/tflite/inspect.js';
+import { encodeTflite } from '#lib/formats/tflite/write.js';
 import { Random } from '#lib/graph/random.js';
 import type { Model } from '#lib/graph/model.js';
 import { fit } from '#lib/train/fit.js';
@@ -239,6 +251,83 @@ describe('preserving schemes while training', () => {
     }
     // Not clustered, so it trained freely in that stage and lost its zeros, as in the reference.
     expect(certificates.find(({ layer }) => layer === 'logits')?.technique).to.equal('qat');
+  });
+});
+
+describe('preservation and saving', () => {
+  let folder: string;
+  before(async () => void (folder = await mkdtemp(path.join(tmpdir(), 'pcqat-'))));
+  after(() => rm(folder, { recursive: true }));
+
+  const reload = async (model: Model): Promise<Model> => {
+    await saveModel(model, path.join(folder, 'model'));
+    return loadModel(path.join(folder, 'model'));
+  };
+
+  it('W12: a PQAT, CQAT or PCQAT model goes on preserving after it was loaded', async () => {
+    for (const sparse of [true, false]) {
+      const model = smallCnn();
+      if (sparse) for (const name of kernels(model)) zeroHalf(model, name);
+      const clustered = await reload(stripClustering(clusterWeights(model, { numberOfClusters: 8, preserveSparsity: sparse, ...silent })));
+      const quantized = quantizeModel(clustered, { scheme: new Default8BitClusterPreserveQuantizeScheme(), ...silent });
+      await train(quantized, images);
+      const loaded = await reload(quantized);
+      expect(certifyWeights(loaded)).to.deep.equal(certifyWeights(quantized));
+      await train(loaded, images);
+      for (const layer of certifyWeights(loaded)) {
+        if (layer.layer === 'dw') continue;
+        expect(layer).to.include({ technique: sparse ? 'pcqat' : 'cqat', zerosKept: true, clustersKept: true, clusters: 8 });
+        if (sparse) expect(layer.maskedZeros * 2).to.be.at.least(layer.weights);
+      }
+      const pqat = await reload(quantizeModel(model, { scheme: new Default8BitPrunePreserveQuantizeScheme(), ...silent }));
+      await train(pqat, images);
+      for (const name of kernels(model)) expect(sparsityOf(materializeWeight(pqat, name))).to.equal(sparsityOf(valuesOf(model, name)));
+    }
+  });
+
+  it('W13: a sparsity-preserving clustered model keeps its masks and zero centroids', async () => {
+    const model = smallCnn();
+    zeroHalf(model, 'conv2/kernel');
+    const clustered = clusterWeights(model, { numberOfClusters: 6, preserveSparsity: true, layers: ['conv2'] });
+    await train(clustered, images);
+    const loaded = await reload(clustered);
+    for (const state of ['mask', 'zero_index', 'centroids']) {
+      expect(loaded.tensors.get(`conv2/kernel:${state}`)).to.deep.equal(clustered.tensors.get(`conv2/kernel:${state}`));
+    }
+    await train(loaded, images);
+    assertCertificate(certifyWeights(loaded));
+    expect(sparsityOf(materializeWeight(loaded, 'conv2/kernel'))).to.be.at.least(0.5);
+  });
+
+  it('W4, W5: the record of a codebook survives', async () => {
+    const stripped = stripClustering(clusterWeights(smallCnn(), { numberOfClusters: 4, clusterPerChannel: true, layers: ['conv1'] }));
+    const scheme = new Default8BitClusterPreserveQuantizeScheme({ preserveSparsity: false });
+    const cqat = quantizeModel(await reload(stripped), { scheme, ...silent });
+    expect(cqat.chains.get('conv1/kernel')?.codebook?.perChannel).to.equal(true);
+  });
+});
+
+describe('exported codes', () => {
+  it('W14: K shared values stay at most K int8 codes in the whole tensor, through batch norm folding; zeros stay zero', async () => {
+    const model = smallCnn();
+    await train(model, images, 2); // scales per channel differ
+    for (const name of kernels(model)) zeroHalf(model, name);
+    valuesOf(model, 'bn1/gamma')[1] *= -1;
+    const clustered = stripClustering(clusterWeights(model, { numberOfClusters: 6, preserveSparsity: true, ...silent }));
+    const codes = async (options: ClusterPreserveOptions) => {
+      const pcqat = quantizeModel(clustered, { scheme: new Default8BitClusterPreserveQuantizeScheme(options), ...silent });
+      await train(pcqat, images);
+      const file = await convertToInt8(pcqat);
+      expect(encodeTflite(await convertToInt8(stripClusteringCqat(pcqat)))).to.deep.equal(encodeTflite(file));
+      return new Map(inspectTflite(encodeTflite(file)).layers.map((layer) => [layer.name, layer]));
+    };
+    const byTensor = await codes({});
+    for (const layer of ['conv1', 'conv2', 'logits']) {
+      expect(byTensor.get(layer)?.codes).to.be.within(2, 6);
+      expect(byTensor.get(layer)?.zeros).to.be.at.least(0.5);
+    }
+    const byChannel = await codes({ weightScale: 'channel' });
+    expect(byChannel.get('conv2')?.codes, 'with a scale per channel, as in the reference').to.be.above(6);
   });
 });
 

@@ -32,7 +32,7 @@ export interface QuantizeOptions {
  *
  * @returns a new model to train with `fit` and to export with `convertToInt8`
  * @throws {@link PcqatError} `ERR_OPTION` when nothing is annotated or an option is bad, `ERR_UNSUPPORTED` when a kernel is still
- *   pruned or clustered (strip it) or quantized already, or for a batch norm that cannot fold, `ERR_NON_FINITE`
+ *   pruned or clustered (strip it) or quantized already, `ERR_NON_FINITE`
  * @example
  * ```ts
  * import { quantizeAnnotateModel, quantizeApply, zoo } from 'pcqat';

@@ -15,12 +15,11 @@ export interface Placement {
  * (spec 3.2, 3.3, 3.6), with one fake quantization per int8 operator:
  * - input: if a layer that reads it is quantized;
  * - conv2d, depthwiseConv2d, dense: kernel always; output unless a batch norm or ReLU takes it over (fixes W1);
- * - batch norm: output unless a ReLU takes it over (also after dense, fixes W16); it runs in float on the unquantized output;
+ * - batch norm: output unless a ReLU takes it over (also after dense, fixes W16). Behind a layer with weights it runs in float on the
+ *   unquantized output and folds into it; anywhere else it is an int8 operator of its own, which the reference refuses;
  * - add: output unless a ReLU takes it over; ReLU, ReLU6, average pools: output;
  * - max pool, padding, flatten, reshape, dropout, softmax: nothing;
  * - a layer that is not annotated but alone feeds an annotated one: output only (Q5).
- *
- * @throws PcqatError `ERR_UNSUPPORTED` for a batch norm that does not follow an annotated layer with weights
  */
 export function placeQuantizers(graph: Graph, annotated: ReadonlySet<string>): Placement {
   const layout = new Layout(graph, annotated);
@@ -29,7 +28,6 @@ export function placeQuantizers(graph: Graph, annotated: ReadonlySet<string>): P
   for (const node of graph.nodes) {
     if (!layout.covered.has(node.name)) continue;
     if (isWeighted(node)) weights.add(node.name);
-    if (node.op === 'batchNorm') layout.requireFoldable(node);
     if (layout.quantizesOutput(node)) outputs.add(node.name);
     for (const name of node.inputs) {
       const input = layout.node(name);
@@ -87,19 +85,6 @@ class Layout {
     )
       return true;
     return !(isRelu(reader) || (isWeighted(node) && reader.op === 'batchNorm'));
-  }
-
-  requireFoldable(node: GraphNode): void {
-    const layer = this.nodes.get(node.inputs[0] ?? '');
-    if (layer !== undefined && isWeighted(layer) && this.covered.has(layer.name) && this.onlyReader(layer) === node) return;
-    throw new PcqatError(
-      'ERR_UNSUPPORTED',
-      'a batch norm can be quantized only right behind an annotated conv2d, depthwiseConv2d or dense layer that nothing else reads',
-      {
-        where: `layer '${node.name}'`,
-        remedy: 'Annotate that layer too, or leave the batch norm out of the annotation.',
-      },
-    );
   }
 
   private onlyReader(node: GraphNode): GraphNode | undefined {

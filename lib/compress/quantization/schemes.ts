@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Tensor } from '../../graph/model.js';
 import type { ChainFakeQuant, WeightChain } from '../chains.js';
 import type { CompressionNotice } from '../notice.js';
-import type { WeightedNode } from '../registry.js';
+import { isSharedByDefault, type WeightedNode } from '../registry.js';
 import type { WeightView } from '../state.js';
 import { extractCodebook, extractCodebookLikeReference, maxCodebookSize, sharesValues, type ExtractedCodebook } from './unique.js';
 
@@ -78,8 +78,8 @@ export class Default8BitPrunePreserveQuantizeScheme extends Default8BitQuantizeS
 
   override planWeight(node: WeightedNode, weight: WeightView, record: ClusterRecord | undefined): WeightPlan {
     if (!weight.data.includes(0)) {
-      const notices = [{ code: 'no-zeros', message: 'The kernel has no zero to preserve.' }] as const;
-      return { ...super.planWeight(node, weight, record), notices };
+      const notice = { code: 'no-zeros', message: 'The kernel has no zero to preserve.' } as const;
+      return { ...super.planWeight(node, weight, record), notices: isSharedByDefault(node) ? [notice] : [] };
     }
     return {
       chain: { technique: 'pqat', mask: { writeBack: false, maskGradient: true }, fakeQuant: this.fakeQuant(node) },

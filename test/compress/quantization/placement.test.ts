@@ -111,15 +111,15 @@ describe('placement of fake quantization', () => {
     expect(place(smallCnn().graph, ['conv1'])).to.deep.equal({ outputs: ['input', 'relu1'], weights: ['conv1'] });
   });
 
-  it('refuses a batch norm that cannot fold', () => {
-    const pooled = graphOf((g, x) => g.batchNorm(g.maxPool2d(x), { name: 'bn' }));
-    expectCode(() => place(pooled), 'ERR_UNSUPPORTED', /layer 'bn'/);
+  it('a batch norm that cannot fold is quantized as an operator of its own', () => {
+    const pooled = graphOf((g, x) => g.relu(g.batchNorm(g.maxPool2d(x), { name: 'bn' }), { name: 'r' }));
+    expect(place(pooled).outputs).to.deep.equal(['input', 'r']);
     const shared = graphOf((g, x) => {
       const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
-      return g.add(g.batchNorm(a, { name: 'bn' }), a);
+      return g.add(g.batchNorm(a, { name: 'bn' }), a, { name: 'sum' });
     });
-    expectCode(() => place(shared), 'ERR_UNSUPPORTED', /layer 'bn'/);
-    expectCode(() => place(smallCnn().graph, ['bn1']), 'ERR_UNSUPPORTED', /layer 'bn1'/);
+    expect(place(shared).outputs).to.deep.equal(['input', 'a', 'bn', 'sum']);
+    expect(place(smallCnn().graph, ['bn1'])).to.deep.equal({ outputs: ['conv1', 'bn1'], weights: [] });
   });
 
   it('covers ResNet-8: every convolution, one fake quantization per int8 operator', () => {

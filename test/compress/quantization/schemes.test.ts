@@ -113,6 +113,16 @@ describe('cluster-preserving scheme', () => {
     expect(fits.chains.get('conv/kernel')?.technique).to.equal('cqat');
   });
 
+  it('X7: a 1×1 convolution over one channel, too small to be clustered, is quantized without a codebook', () => {
+    const g = new GraphBuilder('tiny');
+    const source = createModel(g.build(g.conv2d(g.input([4, 4, 1]), { name: 'conv', filters: 12, kernelSize: 1 })), { seed: 2 });
+    const { model, codes } = preserve(clustered(source, { numberOfClusters: 16 }));
+    expect(model.chains.get('conv/kernel')?.technique).to.equal('qat');
+    expect(codes()).to.include('conv: not-clustered');
+    // The reference counts one value per channel there.
+    expect(preserve(source, { codebook: 'reference' }).codes()).to.include('conv: too-few-values');
+  });
+
   it('X9: a uniform kernel has no codebook, and does not fail', () => {
     for (const [value, technique] of [
       [0, 'pqat'],

@@ -35,6 +35,11 @@ describe('updateMask', () => {
     }
   });
 
+  it('blocks: one block row or column is enough (the reference throws)', () => {
+    const weight = { shape: [4, 2], data: Float32Array.of(1, 4, 2, 3, 1, 5, 2, 6) };
+    expect([...updateMask(weight, { ...policy, blockSize: [4, 1] }, 0.5).mask]).to.deep.equal([0, 1, 0, 1, 0, 1, 0, 1]);
+  });
+
   it('P15: a rising sparsity sequence, masking each time', () => {
     const weight = oneTo(100);
     const counts = [0, 0.1, 0.1, 0.3, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5].map((sparsity) => {
