@@ -1,92 +1,139 @@
+// conv2d as matrix products: pointwise convolutions directly, others over patches gathered block by block.
 #include "ops/conv.h"
 
+#include <algorithm>
 #include <cstring>
 
-#include "ops/scalar.h"
+#include "ops/chunks.h"
+#include "ops/finish.h"
+#include "ops/gemm.h"
+#include "ops/patches.h"
+#include "ops/reduce.h"
 #include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
-size_t conv2d_workspace(const ConvGeometry&, int64_t, int) { return 0; }
+namespace {
+
+// Multiply-adds that make a chunk worth handing to a thread.
+constexpr int64_t kChunkProducts = 2'000'000;
+
+// Pixels whose patches are gathered at once: about 256 KB, a multiple of every register tile's height.
+int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(65536 / patch_size(g) / 24, 1) * 24; }
+int64_t patch_floats(const ConvGeometry& g) { return is_pointwise(g) ? 0 : patch_pixels(g) * patch_size(g); }
+
+// The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
+int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, 16); }
+
+Chunks gradient_chunks(const ConvGeometry& g, int64_t rows) {
+  const int64_t pixels = rows * g.out_h * g.out_w, most = most_partials(g);
+  const int64_t smallest = std::max((pixels + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c) + 1);
+  return chunks_of(pixels, smallest, is_pointwise(g) ? 8 : patch_pixels(g));
+}
+
+struct ConvMemory {
+  float* packed;
+  float* patches;  // per worker
+  float* partials;
+  float* bias_partials;
+};
+
+ConvMemory plan(const ConvGeometry& g, int threads, Workspace& workspace) {
+  ConvMemory memory;
+  memory.packed = workspace.take<float>(std::max(packed_floats(patch_size(g), g.out_c), packed_floats(g.out_c, patch_size(g))));
+  memory.patches = workspace.take<float>(patch_floats(g) * threads);
+  memory.partials = workspace.take<float>(most_partials(g) * patch_size(g) * g.out_c);
+  memory.bias_partials = workspace.take<float>(most_partials(g) * g.out_c);
+  return memory;
+}
+
+ConvMemory memory_of(const ConvGeometry& g, const Context& context) {
+  Workspace workspace(context.workspace);
+  return plan(g, context.pool.threads(), workspace);
+}
+
+}  // namespace
+
+size_t conv2d_workspace(const ConvGeometry& g, int64_t, int threads) {
+  Workspace workspace;
+  plan(g, threads, workspace);
+  return workspace.size();
+}
 
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
                     float* y, const Context& context) {
-  context.pool.parallel_for(rows * g.out_h, [&](int64_t chunk) {
-    const int64_t row = chunk / g.out_h, oh = chunk % g.out_h;
-    for (int64_t ow = 0; ow < g.out_w; ++ow) {
-      float* out = y + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-      for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] = bias ? bias[oc] : 0.0f;
-      for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
-        const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-        if (ih < 0 || ih >= g.in_h) continue;
-        for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
-          const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-          if (iw < 0 || iw >= g.in_w) continue;
-          for (int64_t ic = 0; ic < g.in_c; ++ic) {
-            const float v = x[((row * g.in_h + ih) * g.in_w + iw) * g.in_c + ic];
-            const float* w = kernel + ((kh * g.kernel_w + kw) * g.in_c + ic) * g.out_c;
-            for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] += v * w[oc];
-          }
-        }
-      }
-      for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] = activate(out[oc], activation);
-    }
+  const F32Kernels& kernels = *context.kernels.f32;
+  const ConvMemory memory = memory_of(g, context);
+  const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), out = g.out_c;
+  const RightSide b = pack(size, out, kernel, false, memory.packed, context);
+  if (is_pointwise(g)) {
+    chunked_gemm(pixels, out, size, {x, size, 1}, b, bias, activation, y, context);
+    return;
+  }
+  const int64_t block = patch_pixels(g), blocks = (pixels + block - 1) / block;
+  context.pool.parallel_for(blocks, [&](int64_t chunk, int worker) {
+    const int64_t first = chunk * block, count = std::min(block, pixels - first);
+    float* patches = memory.patches + worker * patch_floats(g);
+    gather_patches(g, x, first, count, patches);
+    kernels.gemm({count, out, size, patches, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
+                  activation_low(activation), activation_high(activation)});
   });
 }
 
 void conv2d_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context) {
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    std::memset(dx + row * g.in_h * g.in_w * g.in_c, 0, sizeof(float) * g.in_h * g.in_w * g.in_c);
-    for (int64_t oh = 0; oh < g.out_h; ++oh) {
-      for (int64_t ow = 0; ow < g.out_w; ++ow) {
-        const float* out = dy + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-        for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
-          const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-          if (ih < 0 || ih >= g.in_h) continue;
-          for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
-            const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-            if (iw < 0 || iw >= g.in_w) continue;
-            for (int64_t ic = 0; ic < g.in_c; ++ic) {
-              const float* w = kernel + ((kh * g.kernel_w + kw) * g.in_c + ic) * g.out_c;
-              float sum = 0;
-              for (int64_t oc = 0; oc < g.out_c; ++oc) sum += out[oc] * w[oc];
-              dx[((row * g.in_h + ih) * g.in_w + iw) * g.in_c + ic] += sum;
-            }
-          }
-        }
-      }
+  const F32Kernels& kernels = *context.kernels.f32;
+  const ConvMemory memory = memory_of(g, context);
+  const int64_t out_pixels = g.out_h * g.out_w, in_floats = g.in_h * g.in_w * g.in_c, size = patch_size(g), out = g.out_c;
+  const RightSide b = pack(out, size, kernel, true, memory.packed, context);
+  if (is_pointwise(g)) {
+    chunked_gemm(rows * out_pixels, g.in_c, out, {dy, out, 1}, b, nullptr, Activation::none, dx, context);
+    return;
+  }
+  // An image belongs to one chunk, so that its patches are added up in a fixed order.
+  const Chunks chunks = chunks_of(rows, kChunkProducts / (out_pixels * size * out) + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    float* patches = memory.patches + worker * patch_floats(g);
+    const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
+    std::memset(dx + begin * in_floats, 0, sizeof(float) * (end - begin) * in_floats);
+    for (int64_t first = begin * out_pixels; first < end * out_pixels; first += patch_pixels(g)) {
+      const int64_t count = std::min(patch_pixels(g), end * out_pixels - first);
+      kernels.gemm({count, size, out, dy + first * out, out, 1, b.data, b.row, b.panel, b.padded, patches, size, false, nullptr, -kInfinity,
+                    kInfinity});
+      scatter_patches(g, patches, first, count, dx, kernels);
     }
   });
 }
 
 void conv2d_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
                             const Context& context) {
-  context.pool.parallel_for(g.kernel_h * g.kernel_w + 1, [&](int64_t tap) {
-    if (tap == g.kernel_h * g.kernel_w) {
-      if (!d_bias) return;
-      for (int64_t oc = 0; oc < g.out_c; ++oc) d_bias[oc] = 0;
-      for (int64_t i = 0; i < rows * g.out_h * g.out_w; ++i)
-        for (int64_t oc = 0; oc < g.out_c; ++oc) d_bias[oc] += dy[i * g.out_c + oc];
-      return;
-    }
-    const int64_t kh = tap / g.kernel_w, kw = tap % g.kernel_w;
-    float* dk = d_kernel + tap * g.in_c * g.out_c;
-    std::memset(dk, 0, sizeof(float) * g.in_c * g.out_c);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t oh = 0; oh < g.out_h; ++oh) {
-        const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-        if (ih < 0 || ih >= g.in_h) continue;
-        for (int64_t ow = 0; ow < g.out_w; ++ow) {
-          const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-          if (iw < 0 || iw >= g.in_w) continue;
-          const float* out = dy + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-          const float* in = x + ((row * g.in_h + ih) * g.in_w + iw) * g.in_c;
-          for (int64_t ic = 0; ic < g.in_c; ++ic)
-            for (int64_t oc = 0; oc < g.out_c; ++oc) dk[ic * g.out_c + oc] += in[ic] * out[oc];
-        }
+  const F32Kernels& kernels = *context.kernels.f32;
+  const ConvMemory memory = memory_of(g, context);
+  const int64_t size = patch_size(g), out = g.out_c;
+  const Chunks chunks = gradient_chunks(g, rows);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    float* partial = chunks.count == 1 ? d_kernel : memory.partials + chunk * size * out;
+    const auto add_product = [&](int64_t first, int64_t count, const float* patches) {
+      kernels.gemm({size, out, count, patches, 1, size, dy + first * out, out, kernels.gemm_columns, false, partial, out,
+                    first != chunks.begin(chunk), nullptr, -kInfinity, kInfinity});
+    };
+    if (is_pointwise(g)) {
+      add_product(chunks.begin(chunk), chunks.length(chunk), x + chunks.begin(chunk) * size);
+    } else {
+      float* patches = memory.patches + worker * patch_floats(g);
+      for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += patch_pixels(g)) {
+        const int64_t count = std::min(patch_pixels(g), chunks.end(chunk) - first);
+        gather_patches(g, x, first, count, patches);
+        add_product(first, count, patches);
       }
     }
+    if (d_bias != nullptr) {
+      kernels.column_sums(chunks.length(chunk), out, dy + chunks.begin(chunk) * out, memory.bias_partials + chunk * out);
+    }
   });
+  if (chunks.count > 1) sum_partials(size * out, chunks.count, memory.partials, d_kernel, context);
+  if (d_bias != nullptr) sum_partials(out, chunks.count, memory.bias_partials, d_bias, context);
 }
 
 }  // namespace pcqat

@@ -1,88 +1,136 @@
+#include <algorithm>
 #include <cstring>
 
 #include "ops/conv.h"
-#include "ops/scalar.h"
+#include "ops/depthwise_spans.h"
+#include "ops/finish.h"
+#include "ops/reduce.h"
 #include "parallel/thread_pool.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
-size_t depthwise_workspace(const ConvGeometry&, int64_t, int) { return 0; }
+namespace {
+
+constexpr int64_t kMostPartials = 32;
+
+struct DepthwiseMemory {
+  DepthwiseColumns columns;
+  float* partials;
+  float* bias_partials;
+  float* expanded;  // x or dx with every channel repeated `multiplier` times
+};
+
+DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int threads, Workspace& workspace) {
+  const int64_t size = g.kernel_h * g.kernel_w * g.out_c;
+  DepthwiseColumns columns(g, backward, threads, workspace);
+  float* partials = workspace.take<float>(kMostPartials * size);
+  float* bias_partials = workspace.take<float>(kMostPartials * g.out_c);
+  float* expanded = workspace.take<float>(g.out_c == g.in_c ? 0 : rows * g.in_h * g.in_w * g.out_c);
+  return {columns, partials, bias_partials, expanded};
+}
+
+DepthwiseMemory memory_of(const ConvGeometry& g, int64_t rows, bool backward, const Context& context) {
+  Workspace workspace(context.workspace);
+  DepthwiseMemory memory = plan(g, rows, backward, context.pool.threads(), workspace);
+  memory.columns.fill();
+  return memory;
+}
+
+// A channel multiplier is handled as multiplier 1 on an input whose channels are repeated.
+const float* repeat_channels(const ConvGeometry& g, int64_t rows, const float* x, float* expanded, const Context& context) {
+  const int64_t multiplier = g.out_c / g.in_c;
+  if (multiplier == 1) return x;
+  const Chunks chunks = chunks_of(rows * g.in_h * g.in_w * g.in_c, kChunkElements);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t i = chunks.begin(chunk); i < chunks.end(chunk); ++i) {
+      for (int64_t m = 0; m < multiplier; ++m) expanded[i * multiplier + m] = x[i];
+    }
+  });
+  return expanded;
+}
+
+void sum_repeated_channels(const ConvGeometry& g, int64_t rows, const float* expanded, float* dx, const Context& context) {
+  const int64_t multiplier = g.out_c / g.in_c;
+  const Chunks chunks = chunks_of(rows * g.in_h * g.in_w * g.in_c, kChunkElements);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t i = chunks.begin(chunk); i < chunks.end(chunk); ++i) {
+      float sum = 0;
+      for (int64_t m = 0; m < multiplier; ++m) sum += expanded[i * multiplier + m];
+      dx[i] = sum;
+    }
+  });
+}
+
+}  // namespace
+
+size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads) {
+  Workspace workspace;
+  plan(g, max_rows, false, threads, workspace);
+  return workspace.size();
+}
 
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
                        float* y, const Context& context) {
-  const int64_t multiplier = g.out_c / g.in_c;
-  context.pool.parallel_for(rows * g.out_h, [&](int64_t chunk) {
-    const int64_t row = chunk / g.out_h, oh = chunk % g.out_h;
-    for (int64_t ow = 0; ow < g.out_w; ++ow) {
-      float* out = y + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-      for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] = bias ? bias[oc] : 0.0f;
-      for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
-        const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-        if (ih < 0 || ih >= g.in_h) continue;
-        for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
-          const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-          if (iw < 0 || iw >= g.in_w) continue;
-          const float* in = x + ((row * g.in_h + ih) * g.in_w + iw) * g.in_c;
-          const float* w = kernel + (kh * g.kernel_w + kw) * g.out_c;
-          for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] += in[oc / multiplier] * w[oc];
-        }
-      }
-      for (int64_t oc = 0; oc < g.out_c; ++oc) out[oc] = activate(out[oc], activation);
+  const F32Kernels& kernels = *context.kernels.f32;
+  const DepthwiseMemory memory = memory_of(g, rows, false, context);
+  const float* in = repeat_channels(g, rows, x, memory.expanded, context);
+  const int64_t in_floats = g.in_h * g.in_w * g.out_c, out_floats = g.out_h * g.out_w * g.out_c;
+  const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / (g.out_w * g.out_c) + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      const int64_t image = row / g.out_h;
+      memory.columns.each_span(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
+        kernels.depthwise(span, in + image * in_floats, kernel, bias, activation_low(activation), activation_high(activation),
+                          y + image * out_floats + pixel * g.out_c);
+      });
     }
   });
 }
 
 void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context) {
-  const int64_t multiplier = g.out_c / g.in_c;
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    std::memset(dx + row * g.in_h * g.in_w * g.in_c, 0, sizeof(float) * g.in_h * g.in_w * g.in_c);
-    for (int64_t oh = 0; oh < g.out_h; ++oh) {
-      for (int64_t ow = 0; ow < g.out_w; ++ow) {
-        const float* out = dy + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-        for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
-          const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-          if (ih < 0 || ih >= g.in_h) continue;
-          for (int64_t kw = 0; kw < g.kernel_w; ++kw) {
-            const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-            if (iw < 0 || iw >= g.in_w) continue;
-            float* in = dx + ((row * g.in_h + ih) * g.in_w + iw) * g.in_c;
-            const float* w = kernel + (kh * g.kernel_w + kw) * g.out_c;
-            for (int64_t oc = 0; oc < g.out_c; ++oc) in[oc / multiplier] += out[oc] * w[oc];
-          }
-        }
-      }
+  const F32Kernels& kernels = *context.kernels.f32;
+  const DepthwiseMemory memory = memory_of(g, rows, true, context);
+  const bool repeated = g.out_c != g.in_c;
+  float* target = repeated ? memory.expanded : dx;
+  const int64_t in_floats = g.in_h * g.in_w * g.out_c, out_floats = g.out_h * g.out_w * g.out_c;
+  const Chunks chunks = chunks_of(rows * g.in_h, kChunkElements / (g.in_w * g.out_c) + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      const int64_t image = row / g.in_h;
+      memory.columns.each_span(row % g.in_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
+        kernels.depthwise(span, dy + image * out_floats, kernel, nullptr, -kInfinity, kInfinity,
+                          target + image * in_floats + pixel * g.out_c);
+      });
     }
   });
+  if (repeated) sum_repeated_channels(g, rows, target, dx, context);
 }
 
 void depthwise_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
                                const Context& context) {
-  const int64_t multiplier = g.out_c / g.in_c;
-  context.pool.parallel_for(g.kernel_h * g.kernel_w + 1, [&](int64_t tap) {
-    if (tap == g.kernel_h * g.kernel_w) {
-      if (!d_bias) return;
-      for (int64_t oc = 0; oc < g.out_c; ++oc) d_bias[oc] = 0;
-      for (int64_t i = 0; i < rows * g.out_h * g.out_w; ++i)
-        for (int64_t oc = 0; oc < g.out_c; ++oc) d_bias[oc] += dy[i * g.out_c + oc];
-      return;
+  const F32Kernels& kernels = *context.kernels.f32;
+  const DepthwiseMemory memory = memory_of(g, rows, false, context);
+  const float* in = repeat_channels(g, rows, x, memory.expanded, context);
+  const int64_t in_floats = g.in_h * g.in_w * g.out_c, out_floats = g.out_h * g.out_w * g.out_c, size = g.kernel_h * g.kernel_w * g.out_c;
+  const int64_t all = rows * g.out_h;
+  const Chunks chunks = chunks_of(all, std::max((all + kMostPartials - 1) / kMostPartials, kChunkElements / (g.out_w * g.out_c) + 1));
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    float* partial = memory.partials + chunk * size;
+    std::memset(partial, 0, sizeof(float) * size);
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      const int64_t image = row / g.out_h;
+      memory.columns.each_span(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
+        kernels.depthwise_gradient(span, in + image * in_floats, dy + image * out_floats + pixel * g.out_c, partial);
+      });
     }
-    const int64_t kh = tap / g.kernel_w, kw = tap % g.kernel_w;
-    float* dk = d_kernel + tap * g.out_c;
-    std::memset(dk, 0, sizeof(float) * g.out_c);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t oh = 0; oh < g.out_h; ++oh) {
-        const int64_t ih = oh * g.stride_h - g.pad_top + kh * g.dilation_h;
-        if (ih < 0 || ih >= g.in_h) continue;
-        for (int64_t ow = 0; ow < g.out_w; ++ow) {
-          const int64_t iw = ow * g.stride_w - g.pad_left + kw * g.dilation_w;
-          if (iw < 0 || iw >= g.in_w) continue;
-          const float* out = dy + ((row * g.out_h + oh) * g.out_w + ow) * g.out_c;
-          const float* in = x + ((row * g.in_h + ih) * g.in_w + iw) * g.in_c;
-          for (int64_t oc = 0; oc < g.out_c; ++oc) dk[oc] += in[oc / multiplier] * out[oc];
-        }
-      }
+    if (d_bias != nullptr) {
+      kernels.column_sums(chunks.length(chunk) * g.out_w, g.out_c, dy + chunks.begin(chunk) * g.out_w * g.out_c,
+                          memory.bias_partials + chunk * g.out_c);
     }
   });
+  sum_partials(size, chunks.count, memory.partials, d_kernel, context);
+  if (d_bias != nullptr) sum_partials(g.out_c, chunks.count, memory.bias_partials, d_bias, context);
 }
 
 }  // namespace pcqat

@@ -1,24 +1,91 @@
 #include "ops/matmul.h"
 
-#include "ops/scalar.h"
+#include <cstring>
+
+#include "ops/chunks.h"
+#include "ops/finish.h"
+#include "ops/gemm.h"
 #include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
-size_t matmul_workspace(const MatmulShape&, int) { return 0; }
+namespace {
 
-void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c, const Context& context) {
-  context.pool.parallel_for(s.m, [&](int64_t i) {
-    for (int64_t j = 0; j < s.n; ++j) {
-      float sum = 0;
-      for (int64_t l = 0; l < s.k; ++l)
-        sum += (s.transpose_a ? a[l * s.m + i] : a[i * s.k + l]) * (s.transpose_b ? b[j * s.k + l] : b[l * s.n + j]);
-      c[i * s.n + j] = activate(sum + (bias ? bias[j] : 0.0f), activation);
+// Multiply-adds that make a chunk worth handing to a thread: about 40 µs.
+constexpr int64_t kChunkProducts = 2'000'000;
+
+// Up to this many rows, the right-hand side is not worth packing.
+constexpr int64_t kFewRows = 64;
+
+void pack_panel(int64_t k, int64_t n, const float* b, bool transposed, int64_t first, int64_t columns, float* panel) {
+  const int64_t width = std::min(columns, n - first);
+  if (!transposed) {
+    for (int64_t l = 0; l < k; ++l) {
+      float* row = panel + l * columns;
+      std::memcpy(row, b + l * n + first, sizeof(float) * width);
+      std::fill(row + width, row + columns, 0.0f);
     }
+    return;
+  }
+  for (int64_t begin = 0; begin < k; begin += 64) {  // a block of rows that stays in the cache
+    const int64_t end = std::min(k, begin + 64);
+    for (int64_t j = 0; j < columns; ++j) {
+      const float* column = b + (first + j) * k;
+      for (int64_t l = begin; l < end; ++l) panel[l * columns + j] = j < width ? column[l] : 0.0f;
+    }
+  }
+}
+
+}  // namespace
+
+RightSide in_place(const float* b, int64_t n, const Context& context) { return {b, n, context.kernels.f32->gemm_columns, false}; }
+
+RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context) {
+  const int64_t columns = context.kernels.f32->gemm_columns, panels = (n + columns - 1) / columns;
+  const Chunks chunks = chunks_of(panels, kChunkElements / (k * columns) + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t panel = chunks.begin(chunk); panel < chunks.end(chunk); ++panel) {
+      pack_panel(k, n, b, transposed, panel * columns, columns, packed + panel * columns * k);
+    }
+  });
+  return {packed, columns, columns * k, true};
+}
+
+void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation, float* c,
+                  const Context& context) {
+  const F32Kernels& kernels = *context.kernels.f32;
+  const bool by_columns = m <= kFewRows;
+  const int64_t step = by_columns ? kernels.gemm_columns : kernels.gemm_rows;
+  const int64_t other = (by_columns ? m : n) * k;
+  const Chunks chunks = chunks_of(by_columns ? n : m, kChunkProducts / std::max<int64_t>(other, 1) + 1, step);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t begin = chunks.begin(chunk), length = chunks.length(chunk);
+    const int64_t i = by_columns ? 0 : begin, j = by_columns ? begin : 0;
+    kernels.gemm({by_columns ? m : length, by_columns ? length : n, k, a.data + i * a.row, a.row, a.k,
+                  b.data + j / kernels.gemm_columns * b.panel, b.row, b.panel, b.padded, c + i * n + j, n, false,
+                  bias == nullptr ? nullptr : bias + j, activation_low(activation), activation_high(activation)});
   });
 }
 
-size_t dense_workspace(int64_t, int64_t, int64_t, int) { return 0; }
+size_t matmul_workspace(const MatmulShape& s, int) {
+  Workspace workspace;
+  if (s.transpose_b || s.m > kFewRows) workspace.take<float>(packed_floats(s.k, s.n));
+  return workspace.size();
+}
+
+void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c, const Context& context) {
+  const LeftSide left = s.transpose_a ? LeftSide{a, 1, s.m} : LeftSide{a, s.k, 1};
+  const RightSide right = s.transpose_b || s.m > kFewRows ? pack(s.k, s.n, b, s.transpose_b, static_cast<float*>(context.workspace), context)
+                                                          : in_place(b, s.n, context);
+  chunked_gemm(s.m, s.n, s.k, left, right, bias, activation, c, context);
+}
+
+size_t dense_workspace(int64_t max_rows, int64_t in, int64_t out, int threads) {
+  return std::max({matmul_workspace({max_rows, out, in}, threads), matmul_workspace({max_rows, in, out, false, true}, threads),
+                   matmul_workspace({in, out, max_rows, true, false}, threads)});
+}
 
 void dense_forward(int64_t rows, int64_t in, int64_t out, const float* x, const float* kernel, const float* bias, Activation activation,
                    float* y, const Context& context) {
@@ -32,10 +99,7 @@ void dense_backward_input(int64_t rows, int64_t in, int64_t out, const float* dy
 void dense_backward_kernel(int64_t rows, int64_t in, int64_t out, const float* x, const float* dy, float* d_kernel, float* d_bias,
                            const Context& context) {
   matmul({in, out, rows, true, false}, x, dy, nullptr, Activation::none, d_kernel, context);
-  if (!d_bias) return;
-  for (int64_t j = 0; j < out; ++j) d_bias[j] = 0;
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < out; ++j) d_bias[j] += dy[i * out + j];
+  if (d_bias != nullptr) context.pool.parallel_for(1, [&](int64_t) { context.kernels.f32->column_sums(rows, out, dy, d_bias); });
 }
 
 }  // namespace pcqat

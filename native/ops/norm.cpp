@@ -3,69 +3,191 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ops/activation_range.h"
-#include "ops/scalar.h"
+#include "ops/chunks.h"
+#include "ops/elementwise.h"
+#include "ops/finish.h"
 #include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
-size_t batch_norm_workspace(int64_t channels, int64_t, int) { return sizeof(float) * 2 * channels; }
+namespace {
 
-static void apply(const BatchNormParameters& p, int64_t count, const float* x, Activation activation, const ActivationQuant& quant,
-                  const float* mean, const float* inverse, NudgedRange* range, float* y, const Context& context) {
-  context.pool.parallel_for(count, [&](int64_t i) {
-    for (int64_t c = 0; c < p.channels; ++c)
-      y[i * p.channels + c] = activate((x[i * p.channels + c] - mean[c]) * (p.gamma[c] * inverse[c]) + p.beta[c], activation);
+Chunks row_chunks(int64_t count, int64_t channels) { return chunks_of(count, kChunkElements / channels + 1); }
+
+struct NormMemory {
+  double* sum;      // per chunk and channel
+  double* squares;  // forward: squared deviations; backward: products
+  float* low;
+  float* high;
+  float* scale;  // per channel, as are the rest
+  float* shift;
+  float* slope;
+  float* offset;
+  float* extremes;  // [2, channels]
+};
+
+NormMemory plan(int64_t channels, Workspace& workspace) {
+  const int64_t partial = kMaxChunks * channels;
+  NormMemory memory;
+  memory.sum = workspace.take<double>(partial);
+  memory.squares = workspace.take<double>(partial);
+  memory.low = workspace.take<float>(partial);
+  memory.high = workspace.take<float>(partial);
+  memory.scale = workspace.take<float>(channels);
+  memory.shift = workspace.take<float>(channels);
+  memory.slope = workspace.take<float>(channels);
+  memory.offset = workspace.take<float>(channels);
+  memory.extremes = workspace.take<float>(2 * channels);
+  return memory;
+}
+
+NormMemory memory_of(int64_t channels, const Context& context) {
+  Workspace workspace(context.workspace);
+  return plan(channels, workspace);
+}
+
+// y = scale * x + shift, the form every pass over the elements uses.
+void fold(const BatchNormParameters& p, const float* mean, const float* inverse, const NormMemory& memory) {
+  for (int64_t c = 0; c < p.channels; ++c) {
+    memory.scale[c] = p.gamma[c] * inverse[c];
+    memory.shift[c] = p.beta[c] - mean[c] * memory.scale[c];
+  }
+}
+
+// Channels are independent: a block of them is one chunk.
+template <typename Body>
+void each_channel(int64_t channels, int64_t partials, const Context& context, Body body) {
+  const Chunks chunks = chunks_of(channels, kChunkElements / partials + 1, 16);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t c = chunks.begin(chunk); c < chunks.end(chunk); ++c) body(c);
   });
-  NudgedRange local;
-  quantize_in_place(count * p.channels, y, quant, range ? range : &local);
+}
+
+void statistics(const BatchNormParameters& p, int64_t count, const float* x, float* saved, const NormMemory& memory, const Context& context) {
+  const int64_t channels = p.channels;
+  const Chunks chunks = row_chunks(count, channels);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    // Sums are taken relative to the chunk's first row, so that a large mean does not drown the variance.
+    const float* rows = x + chunks.begin(chunk) * channels;
+    const int64_t at = chunk * channels;
+    context.kernels.f32->channel_statistics(chunks.length(chunk), channels, rows, rows,
+                                            {memory.sum + at, memory.squares + at, memory.low + at, memory.high + at});
+  });
+  const float decay = static_cast<float>(1.0 - p.momentum);
+  each_channel(channels, chunks.count, context, [&](int64_t c) {
+    double total = 0;
+    float low = memory.low[c], high = memory.high[c];
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      const int64_t at = chunk * channels + c;
+      const double n = static_cast<double>(chunks.length(chunk)), sum = memory.sum[at];
+      memory.squares[at] -= sum * sum / n;  // around the chunk's mean
+      memory.sum[at] = x[chunks.begin(chunk) * channels + c] + sum / n;
+      total += n * memory.sum[at];
+      low = std::min(low, memory.low[at]);
+      high = std::max(high, memory.high[at]);
+    }
+    const double mean = total / static_cast<double>(count);
+    double deviation = 0;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      const int64_t at = chunk * channels + c;
+      const double difference = memory.sum[at] - mean;
+      deviation += memory.squares[at] + static_cast<double>(chunks.length(chunk)) * difference * difference;
+    }
+    deviation = deviation > 0 || std::isnan(deviation) ? deviation : 0;
+    saved[c] = static_cast<float>(mean);
+    saved[channels + c] = static_cast<float>(1.0 / std::sqrt(deviation / static_cast<double>(count) + static_cast<double>(p.epsilon)));
+    const float unbiased = static_cast<float>(deviation / static_cast<double>(std::max<int64_t>(count - 1, 1)));
+    p.moving_mean[c] -= (p.moving_mean[c] - saved[c]) * decay;
+    p.moving_variance[c] -= (p.moving_variance[c] - unbiased) * decay;
+    memory.extremes[c] = low;
+    memory.extremes[channels + c] = high;
+  });
+}
+
+void apply(int64_t channels, int64_t count, const float* x, const NormMemory& memory, const Finish& finish, float* y, const Context& context) {
+  const Chunks chunks = row_chunks(count, channels);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t at = chunks.begin(chunk) * channels;
+    context.kernels.f32->scale_shift(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, finish, y + at);
+  });
+}
+
+}  // namespace
+
+size_t batch_norm_workspace(int64_t channels, int64_t, int) {
+  Workspace workspace;
+  plan(channels, workspace);
+  return workspace.size();
 }
 
 void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
                                  const ActivationQuant& quant, float* saved, NudgedRange* range, float* y, const Context& context) {
-  const float decay = static_cast<float>(1.0 - p.momentum);
-  context.pool.parallel_for(p.channels, [&](int64_t c) {
-    double sum = 0, squares = 0;
-    for (int64_t i = 0; i < count; ++i) sum += x[i * p.channels + c];
-    const double mean = sum / count;
-    for (int64_t i = 0; i < count; ++i) squares += (x[i * p.channels + c] - mean) * (x[i * p.channels + c] - mean);
-    const float variance = static_cast<float>(squares / count);
-    saved[c] = static_cast<float>(mean);
-    saved[p.channels + c] = 1.0f / std::sqrt(variance + p.epsilon);
-    const float unbiased = static_cast<float>(squares / std::max<int64_t>(count - 1, 1));
-    p.moving_mean[c] -= (p.moving_mean[c] - saved[c]) * decay;
-    p.moving_variance[c] -= (p.moving_variance[c] - unbiased) * decay;
-  });
-  apply(p, count, x, activation, quant, saved, saved + p.channels, range, y, context);
+  const NormMemory memory = memory_of(p.channels, context);
+  statistics(p, count, x, saved, memory, context);
+  fold(p, saved, saved + p.channels, memory);
+  float low = 0, high = 0;
+  if (needs_extremes(quant)) {
+    // Through the same kernel as the elements, so with the same rounding.
+    context.pool.parallel_for(1, [&](int64_t) {
+      const F32Kernels& kernels = *context.kernels.f32;
+      kernels.scale_shift(2, p.channels, memory.extremes, memory.scale, memory.shift, make_finish(activation, nullptr), memory.extremes);
+      kernels.extremes(2 * p.channels, memory.extremes, nullptr, &low, &high);
+    });
+  }
+  NudgedRange nudged;
+  const bool quantize = prepare_range(quant, low, high, &nudged);
+  if (quantize) *range = nudged;
+  apply(p.channels, count, x, memory, make_finish(activation, quantize ? &nudged : nullptr), y, context);
 }
 
 void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
                                   const ActivationQuant& quant, float* y, const Context& context) {
-  float* inverse = static_cast<float*>(context.workspace);
-  for (int64_t c = 0; c < p.channels; ++c) inverse[c] = 1.0f / std::sqrt(p.moving_variance[c] + p.epsilon);
-  apply(p, count, x, activation, quant, p.moving_mean, inverse, nullptr, y, context);
+  const NormMemory memory = memory_of(p.channels, context);
+  for (int64_t c = 0; c < p.channels; ++c) memory.slope[c] = 1.0f / std::sqrt(p.moving_variance[c] + p.epsilon);
+  fold(p, p.moving_mean, memory.slope, memory);
+  if (!needs_extremes(quant)) {
+    NudgedRange nudged;
+    const bool quantize = prepare_range(quant, 0, 0, &nudged);
+    apply(p.channels, count, x, memory, make_finish(activation, quantize ? &nudged : nullptr), y, context);
+    return;
+  }
+  apply(p.channels, count, x, memory, make_finish(activation, nullptr), y, context);
+  activation_forward(count * p.channels, y, Activation::none, quant, nullptr, y, context);
 }
 
 void batch_norm_backward(const BatchNormParameters& p, int64_t count, const float* x, Activation activation, const NudgedRange* range,
                          const float* saved, const float* dy, float* dx, float* d_gamma, float* d_beta, const Context& context) {
-  context.pool.parallel_for(p.channels, [&](int64_t c) {
-    const float mean = saved[c], inverse = saved[p.channels + c], scale = p.gamma[c] * inverse;
+  const int64_t channels = p.channels;
+  const F32Kernels& kernels = *context.kernels.f32;
+  const NormMemory memory = memory_of(channels, context);
+  const PassInterval pass = make_pass_interval(activation, range);
+  const float* mean = saved;
+  const float* inverse = saved + channels;
+  fold(p, mean, inverse, memory);
+  const Chunks chunks = row_chunks(count, channels);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t at = chunks.begin(chunk) * channels;
+    kernels.norm_gradient_sums(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, dy + at,
+                               memory.sum + chunk * channels, memory.squares + chunk * channels);
+  });
+  each_channel(channels, chunks.count, context, [&](int64_t c) {
     double sum = 0, product = 0;
-    const auto masked = [&](int64_t i) {
-      const float v = (x[i * p.channels + c] - mean) * scale + p.beta[c];
-      return activation_passes(v, activation) && quantize_passes(activate(v, activation), range) ? dy[i * p.channels + c] : 0.0f;
-    };
-    for (int64_t i = 0; i < count; ++i) {
-      const double g = masked(i);
-      sum += g;
-      product += g * (x[i * p.channels + c] - mean) * inverse;
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      sum += memory.sum[chunk * channels + c];
+      product += memory.squares[chunk * channels + c];
     }
-    for (int64_t i = 0; i < count; ++i) {
-      const double normalized = (x[i * p.channels + c] - mean) * inverse;
-      dx[i * p.channels + c] = static_cast<float>(scale * (masked(i) - sum / count - normalized * product / count));
-    }
-    d_gamma[c] = static_cast<float>(product);
+    const double n = static_cast<double>(count), s = memory.scale[c], i = inverse[c];
     d_beta[c] = static_cast<float>(sum);
+    d_gamma[c] = static_cast<float>(product * i);
+    memory.slope[c] = static_cast<float>(-s * i * i * product / n);
+    memory.offset[c] = static_cast<float>(-s * sum / n);
+  });
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t at = chunks.begin(chunk) * channels;
+    kernels.norm_gradient(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, memory.slope, memory.offset, dy + at,
+                          dx + at);
   });
 }
 

@@ -1,108 +1,152 @@
 #include "ops/pool.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include "ops/chunks.h"
 #include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
+namespace {
+
+// The part of a pooling window inside the image.
+struct Window {
+  int64_t top, bottom, left, right;
+  float area() const { return static_cast<float>((bottom - top) * (right - left)); }
+};
+
+// body(offset in y of an output pixel, its window) for each output pixel of an image; offsets count floats.
 template <typename Body>
-static void each_window(const PoolGeometry& g, Body body) {
+void each_window(const PoolGeometry& g, Body body) {
   for (int64_t oh = 0; oh < g.out_h; ++oh) {
+    const int64_t top = oh * g.stride_h - g.pad_top;
     for (int64_t ow = 0; ow < g.out_w; ++ow) {
-      const int64_t h = oh * g.stride_h - g.pad_top, w = ow * g.stride_w - g.pad_left;
-      const int64_t h0 = h < 0 ? 0 : h, h1 = h + g.pool_h > g.in_h ? g.in_h : h + g.pool_h;
-      const int64_t w0 = w < 0 ? 0 : w, w1 = w + g.pool_w > g.in_w ? g.in_w : w + g.pool_w;
-      body(oh * g.out_w + ow, h0, h1, w0, w1);
+      const int64_t left = ow * g.stride_w - g.pad_left;
+      body((oh * g.out_w + ow) * g.channels, Window{std::max<int64_t>(top, 0), std::min(top + g.pool_h, g.in_h), std::max<int64_t>(left, 0),
+                                                    std::min(left + g.pool_w, g.in_w)});
     }
   }
 }
 
+// body(offset in x of an input pixel) for each input pixel of a window, row-major.
+template <typename Body>
+void each_pixel(const PoolGeometry& g, const Window& window, Body body) {
+  for (int64_t h = window.top; h < window.bottom; ++h) {
+    for (int64_t w = window.left; w < window.right; ++w) body((h * g.in_w + w) * g.channels);
+  }
+}
+
+// body(image) for each image, several to a chunk when they are small.
+template <typename Body>
+void each_image(int64_t rows, int64_t floats, const Context& context, Body body) {
+  const Chunks chunks = chunks_of(rows, kChunkElements / floats + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) body(row);
+  });
+}
+
+int64_t in_floats(const PoolGeometry& g) { return g.in_h * g.in_w * g.channels; }
+int64_t out_floats(const PoolGeometry& g) { return g.out_h * g.out_w * g.channels; }
+
+// The gradient of one channel of one window goes to its first maximum.
+void pass_to_maximum(const PoolGeometry& g, const Window& window, const float* x, float gradient, float* dx) {
+  int64_t best = (window.top * g.in_w + window.left) * g.channels;
+  each_pixel(g, window, [&](int64_t at) { best = x[at] > x[best] ? at : best; });
+  dx[best] += gradient;
+}
+
+}  // namespace
+
 void average_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    each_window(g, [&](int64_t pixel, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
-      float* out = y + (row * g.out_h * g.out_w + pixel) * g.channels;
-      for (int64_t c = 0; c < g.channels; ++c) out[c] = 0;
-      for (int64_t h = h0; h < h1; ++h)
-        for (int64_t w = w0; w < w1; ++w)
-          for (int64_t c = 0; c < g.channels; ++c) out[c] += x[((row * g.in_h + h) * g.in_w + w) * g.channels + c];
-      for (int64_t c = 0; c < g.channels; ++c) out[c] /= static_cast<float>((h1 - h0) * (w1 - w0));
+  const F32Kernels& kernels = *context.kernels.f32;
+  each_image(rows, in_floats(g), context, [&](int64_t row) {
+    each_window(g, [&](int64_t pixel, const Window& window) {
+      float* out = y + row * out_floats(g) + pixel;
+      std::fill(out, out + g.channels, 0.0f);
+      each_pixel(g, window, [&](int64_t at) { kernels.add(g.channels, x + row * in_floats(g) + at, out); });
+      kernels.scale(g.channels, 1.0f / window.area(), out);
     });
   });
 }
 
 void average_pool_backward(const PoolGeometry& g, int64_t rows, const float* dy, float* dx, const Context& context) {
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    std::memset(dx + row * g.in_h * g.in_w * g.channels, 0, sizeof(float) * g.in_h * g.in_w * g.channels);
-    each_window(g, [&](int64_t pixel, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
-      const float* out = dy + (row * g.out_h * g.out_w + pixel) * g.channels;
-      for (int64_t h = h0; h < h1; ++h)
-        for (int64_t w = w0; w < w1; ++w)
-          for (int64_t c = 0; c < g.channels; ++c)
-            dx[((row * g.in_h + h) * g.in_w + w) * g.channels + c] += out[c] / static_cast<float>((h1 - h0) * (w1 - w0));
+  const F32Kernels& kernels = *context.kernels.f32;
+  each_image(rows, in_floats(g), context, [&](int64_t row) {
+    float* image = dx + row * in_floats(g);
+    std::fill(image, image + in_floats(g), 0.0f);
+    each_window(g, [&](int64_t pixel, const Window& window) {
+      const float* gradient = dy + row * out_floats(g) + pixel;
+      each_pixel(g, window, [&](int64_t at) { kernels.add_scaled(g.channels, 1.0f / window.area(), gradient, image + at); });
     });
   });
 }
 
 void max_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    each_window(g, [&](int64_t pixel, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
-      float* out = y + (row * g.out_h * g.out_w + pixel) * g.channels;
-      for (int64_t c = 0; c < g.channels; ++c) {
-        float best = x[((row * g.in_h + h0) * g.in_w + w0) * g.channels + c];
-        for (int64_t h = h0; h < h1; ++h)
-          for (int64_t w = w0; w < w1; ++w) {
-            const float v = x[((row * g.in_h + h) * g.in_w + w) * g.channels + c];
-            best = v > best ? v : best;
-          }
-        out[c] = best;
-      }
+  const F32Kernels& kernels = *context.kernels.f32;
+  each_image(rows, in_floats(g), context, [&](int64_t row) {
+    const float* image = x + row * in_floats(g);
+    each_window(g, [&](int64_t pixel, const Window& window) {
+      float* out = y + row * out_floats(g) + pixel;
+      std::memcpy(out, image + (window.top * g.in_w + window.left) * g.channels, sizeof(float) * g.channels);
+      each_pixel(g, window, [&](int64_t at) { kernels.maximum(g.channels, image + at, out); });
     });
   });
 }
 
 void max_pool_backward(const PoolGeometry& g, int64_t rows, const float* x, const float* dy, float* dx, const Context& context) {
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    std::memset(dx + row * g.in_h * g.in_w * g.channels, 0, sizeof(float) * g.in_h * g.in_w * g.channels);
-    each_window(g, [&](int64_t pixel, int64_t h0, int64_t h1, int64_t w0, int64_t w1) {
+  each_image(rows, in_floats(g), context, [&](int64_t row) {
+    const float* image = x + row * in_floats(g);
+    float* gradient = dx + row * in_floats(g);
+    std::fill(gradient, gradient + in_floats(g), 0.0f);
+    each_window(g, [&](int64_t pixel, const Window& window) {
       for (int64_t c = 0; c < g.channels; ++c) {
-        int64_t best = ((row * g.in_h + h0) * g.in_w + w0) * g.channels + c;
-        for (int64_t h = h0; h < h1; ++h)
-          for (int64_t w = w0; w < w1; ++w) {
-            const int64_t i = ((row * g.in_h + h) * g.in_w + w) * g.channels + c;
-            if (x[i] > x[best]) best = i;
-          }
-        dx[best] += dy[(row * g.out_h * g.out_w + pixel) * g.channels + c];
+        pass_to_maximum(g, window, image + c, dy[row * out_floats(g) + pixel + c], gradient + c);
       }
     });
   });
 }
 
 void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const float* x, float* y, const Context& context) {
-  average_pool_forward({pixels, 1, channels, 1, 1, pixels, 1, 1, 1, 0, 0}, rows, x, y, context);
+  const F32Kernels& kernels = *context.kernels.f32;
+  each_image(rows, pixels * channels, context, [&](int64_t row) {
+    float* out = y + row * channels;
+    kernels.column_sums(pixels, channels, x + row * pixels * channels, out);
+    kernels.scale(channels, 1.0f / static_cast<float>(pixels), out);
+  });
 }
 
 void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, const Context& context) {
-  average_pool_backward({pixels, 1, channels, 1, 1, pixels, 1, 1, 1, 0, 0}, rows, dy, dx, context);
+  const F32Kernels& kernels = *context.kernels.f32;
+  each_image(rows, pixels * channels, context, [&](int64_t row) {
+    float* first = dx + row * pixels * channels;
+    std::memcpy(first, dy + row * channels, sizeof(float) * channels);
+    kernels.scale(channels, 1.0f / static_cast<float>(pixels), first);
+    for (int64_t pixel = 1; pixel < pixels; ++pixel) std::memcpy(first + pixel * channels, first, sizeof(float) * channels);
+  });
 }
 
 void pad_forward(const PadGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
-  const int64_t out_h = g.in_h + g.top + g.bottom, out_w = g.in_w + g.left + g.right;
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    float* out = y + row * out_h * out_w * g.channels;
-    std::memset(out, 0, sizeof(float) * out_h * out_w * g.channels);
-    for (int64_t h = 0; h < g.in_h; ++h)
-      std::memcpy(out + ((h + g.top) * out_w + g.left) * g.channels, x + (row * g.in_h + h) * g.in_w * g.channels,
-                  sizeof(float) * g.in_w * g.channels);
+  const int64_t in_row = g.in_w * g.channels, out_row = (g.left + g.in_w + g.right) * g.channels;
+  const int64_t image = (g.top + g.in_h + g.bottom) * out_row;
+  each_image(rows, image, context, [&](int64_t row) {
+    float* out = y + row * image;
+    std::fill(out, out + image, 0.0f);
+    for (int64_t h = 0; h < g.in_h; ++h) {
+      std::memcpy(out + (g.top + h) * out_row + g.left * g.channels, x + (row * g.in_h + h) * in_row, sizeof(float) * in_row);
+    }
   });
 }
 
 void pad_backward(const PadGeometry& g, int64_t rows, const float* dy, float* dx, const Context& context) {
-  const int64_t out_h = g.in_h + g.top + g.bottom, out_w = g.in_w + g.left + g.right;
-  context.pool.parallel_for(rows, [&](int64_t row) {
-    for (int64_t h = 0; h < g.in_h; ++h)
-      std::memcpy(dx + (row * g.in_h + h) * g.in_w * g.channels, dy + ((row * out_h + h + g.top) * out_w + g.left) * g.channels,
-                  sizeof(float) * g.in_w * g.channels);
+  const int64_t in_row = g.in_w * g.channels, out_row = (g.left + g.in_w + g.right) * g.channels;
+  const int64_t image = (g.top + g.in_h + g.bottom) * out_row;
+  each_image(rows, image, context, [&](int64_t row) {
+    for (int64_t h = 0; h < g.in_h; ++h) {
+      std::memcpy(dx + (row * g.in_h + h) * in_row, dy + row * image + (g.top + h) * out_row + g.left * g.channels, sizeof(float) * in_row);
+    }
   });
 }
 

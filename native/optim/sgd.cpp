@@ -1,18 +1,20 @@
-#include <algorithm>
-
+#include "ops/chunks.h"
 #include "optim/optimizer.h"
+#include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
 void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity, float* weight,
-                const Context&) {
-  for (int64_t i = 0; i < count; ++i) {
-    float g = gradient[i] * u.gradient_scale;
-    if (u.clip_value > 0) g = std::min(std::max(g, -u.clip_value), u.clip_value);
-    if (u.weight_decay != 0 && (!u.mask || u.mask[i])) g += u.weight_decay * weight[i];
-    velocity[i] = momentum * velocity[i] - u.learning_rate * g;
-    weight[i] += nesterov ? momentum * velocity[i] - u.learning_rate * g : velocity[i];
-  }
+                const Context& context) {
+  const SgdConstants constants{u.gradient_scale, u.clip_value, u.weight_decay, u.learning_rate, momentum, nesterov};
+  const Chunks chunks = chunks_of(count, kChunkElements, 64);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t at = chunks.begin(chunk);
+    context.kernels.f32->sgd(chunks.length(chunk), constants, u.mask == nullptr ? nullptr : u.mask + at, gradient + at, velocity + at,
+                             weight + at);
+  });
 }
 
 }  // namespace pcqat

@@ -1,10 +1,107 @@
-// The f32 kernels of one instruction set.
+// The f32 kernels of one instruction set: single-threaded inner loops. Chunking, packing and reductions over chunks are
+// in ops/. Matrices are row-major; strides and sizes count floats.
 #pragma once
+
+#include <stdint.h>
 
 namespace pcqat {
 
+// c[m,n] (+)= a[m,k] · b[k,n], then bias and clamp to [low, high].
+// a(i,l) = a[i * a_row + l * a_k], so a transposed operand is read in place.
+// b is read in panels of `gemm_columns` columns: b(l, j) = b[(j / columns) * b_panel + l * b_k + j % columns]; that is a
+// row-major matrix (b_k = its row stride, b_panel = columns) or a packed one (b_k = columns, b_panel = k * columns).
+struct GemmBlock {
+  int64_t m, n, k;
+  const float* a;
+  int64_t a_row, a_k;
+  const float* b;
+  int64_t b_k, b_panel;
+  bool b_padded;  // the last panel may be read in full width
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+  const float* bias;  // null: none
+  float low, high;
+};
+
+// Consecutive output pixels (`pixels` of them, `y_step` apart) of a depthwise convolution whose `taps` valid kernel
+// elements are the same, relative to the pixel: x_offset[t] from the span's first pixel, weights at kernel + w_offset[t].
+struct DepthwiseSpan {
+  int64_t channels, pixels, taps;
+  const int64_t* x_offset;
+  const int64_t* w_offset;
+  int64_t x_step, y_step;
+};
+
+// What ends a forward pass: clamp to [low, high] (activation and range of the fake quantization at once), then, with
+// `quantize`, y = floor((v - min) / scale - zero_code + 0.5) * scale, every operation rounded (spec 3.5).
+struct Finish {
+  float low, high;
+  bool quantize;
+  float min, scale, zero_code;
+};
+
+// Gradients pass where low <= v <= high.
+struct PassInterval {
+  float low, high;
+};
+
+struct ChannelSums {
+  double* sum;      // Σ (x - shift)
+  double* squares;  // Σ (x - shift)²
+  float* low;
+  float* high;
+};
+
+struct AdamConstants {
+  float gradient_scale, clip_value, decay;  // decay = learning rate * weight decay
+  float one_minus_beta1, one_minus_beta2, alpha, epsilon;
+};
+
+struct SgdConstants {
+  float gradient_scale, clip_value, weight_decay, learning_rate, momentum;
+  bool nesterov;
+};
+
 struct F32Kernels {
-  int reserved;
+  int lanes;         // floats in a vector
+  int gemm_rows;     // register tile of the matrix product
+  int gemm_columns;  // a whole number of vectors
+
+  void (*gemm)(const GemmBlock& block);
+  // sum[j] = Σ_i x[i, j]
+  void (*column_sums)(int64_t rows, int64_t columns, const float* x, float* sum);
+
+  // y = clamp(bias + Σ_t x · kernel); bias may be null.
+  void (*depthwise)(const DepthwiseSpan& span, const float* x, const float* kernel, const float* bias, float low, float high, float* y);
+  // d_kernel += Σ_pixels x · dy
+  void (*depthwise_gradient)(const DepthwiseSpan& span, const float* x, const float* dy, float* d_kernel);
+
+  // Overwrites `sums`.
+  void (*channel_statistics)(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& sums);
+  // y = finish(fma(x, scale, shift)) with per-channel scale and shift.
+  void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y);
+  // With g = dy where fma(x, scale, shift) is in the interval, else 0: sum = Σ g, product = Σ g (x - mean).
+  void (*norm_gradient_sums)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                             const PassInterval& pass, const float* dy, double* sum, double* product);
+  // dx = scale * g + slope * (x - mean) + offset
+  void (*norm_gradient)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                        const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx);
+
+  // b may be null; v = a + b.
+  void (*extremes)(int64_t count, const float* a, const float* b, float* low, float* high);
+  void (*finish)(int64_t count, const float* a, const float* b, const Finish& finish, float* y);
+  void (*pass_gradient)(int64_t count, const float* a, const float* b, const PassInterval& pass, const float* dy, float* dx);
+  void (*add)(int64_t count, const float* term, float* sum);                     // sum += term
+  void (*add_scaled)(int64_t count, float factor, const float* term, float* sum);  // sum += factor * term
+  void (*scale)(int64_t count, float factor, float* x);                          // x *= factor
+  void (*maximum)(int64_t count, const float* x, float* y);                      // y = max(y, x)
+  bool (*all_finite)(int64_t count, const float* x);
+  double (*sum_of_squares)(int64_t count, const float* x);
+
+  // mask: weight decay applies where 1; null: everywhere.
+  void (*adam)(int64_t count, const AdamConstants& constants, const uint8_t* mask, const float* gradient, float* m, float* v, float* weight);
+  void (*sgd)(int64_t count, const SgdConstants& constants, const uint8_t* mask, const float* gradient, float* velocity, float* weight);
 };
 
 }  // namespace pcqat

@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const F32Kernels f32_kernels_avx2;
-const F32Kernels f32_kernels_avx2{0};
+const F32Kernels f32_kernels_avx2 = avx2::kF32Kernels;
 }  // namespace pcqat

@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const F32Kernels f32_kernels_avx512;
-const F32Kernels f32_kernels_avx512{0};
+const F32Kernels f32_kernels_avx512 = avx512::kF32Kernels;
 }  // namespace pcqat

@@ -3,5 +3,5 @@
 
 namespace pcqat {
 extern const F32Kernels f32_kernels_neon;
-const F32Kernels f32_kernels_neon{0};
+const F32Kernels f32_kernels_neon = neon::kF32Kernels;
 }  // namespace pcqat

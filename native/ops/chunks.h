@@ -1,0 +1,47 @@
+// How work is cut: by size only, never by the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace pcqat {
+
+// Upper bound of every chunk count, so that partial results fit on the stack or in a planned workspace.
+constexpr int64_t kMaxChunks = 64;
+
+// Elements of an element-wise pass that make a chunk worth handing to a thread.
+constexpr int64_t kChunkElements = 16384;
+
+struct Chunks {
+  int64_t total, size, count;
+  int64_t begin(int64_t chunk) const { return chunk * size; }
+  int64_t end(int64_t chunk) const { return std::min(total, (chunk + 1) * size); }
+  int64_t length(int64_t chunk) const { return end(chunk) - begin(chunk); }
+};
+
+// At least `smallest` items a chunk (a multiple of `step` items), at most kMaxChunks chunks.
+inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
+  const int64_t size = std::max({smallest, (total + kMaxChunks - 1) / kMaxChunks, int64_t{1}});
+  const int64_t rounded = (size + step - 1) / step * step;
+  return {total, rounded, (total + rounded - 1) / rounded};
+}
+
+// Hands out 64-byte aligned pieces of a workspace. With a null start it only measures.
+class Workspace {
+ public:
+  explicit Workspace(void* start = nullptr) : start_(static_cast<char*>(start)) {}
+  template <typename T>
+  T* take(int64_t count) {
+    T* piece = reinterpret_cast<T*>(start_ == nullptr ? nullptr : start_ + size_);
+    size_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+  size_t size() const { return size_; }
+
+ private:
+  char* start_;
+  size_t size_ = 0;
+};
+
+}  // namespace pcqat

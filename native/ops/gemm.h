@@ -1,0 +1,32 @@
+// The matrix product as the operators of this folder use it: packing and chunking around the kernel.
+#pragma once
+
+#include "ops/common.h"
+#include "ops/matmul.h"
+
+namespace pcqat {
+
+// Floats that packing a [k, n] right-hand side takes, for every instruction set.
+inline int64_t packed_floats(int64_t k, int64_t n) { return k * (n + 31); }
+
+// Right-hand side of a product, packed or in place.
+struct RightSide {
+  const float* data;
+  int64_t row, panel;  // strides between rows and between column panels
+  bool padded;
+};
+
+RightSide in_place(const float* b, int64_t n, const Context& context);
+// Packs b [k, n], or its transpose stored [n, k], into column panels.
+RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context);
+
+// c[m,n] = a · b with a(i, l) = a[i * a_row + l * a_k], then bias and activation, cut into chunks of rows (or of columns
+// when there are few rows).
+struct LeftSide {
+  const float* data;
+  int64_t row, k;
+};
+void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation, float* c,
+                  const Context& context);
+
+}  // namespace pcqat

@@ -1,0 +1,134 @@
+// Element-wise passes: activation, fake quantization and their gradients, sums, checks.
+#pragma once
+
+#include "simd/f32_kernels.h"
+#include "simd/f32_vector.h"
+
+namespace pcqat {
+namespace PCQAT_ISA_NAMESPACE {
+namespace {
+
+// Clamp and, with kQuantize, the rounding of spec 3.5. Nothing here may be fused: every step rounds as in TensorFlow.
+template <bool kQuantize>
+struct Finisher {
+  Vec low, high, min, scale, zero_code;
+  PCQAT_INLINE explicit Finisher(const Finish& f)
+      : low(splat(f.low)), high(splat(f.high)), min(splat(f.min)), scale(splat(f.scale)), zero_code(splat(f.zero_code)) {}
+  PCQAT_INLINE Vec operator()(Vec v) const {
+    v = clamp(v, low, high);
+    if constexpr (!kQuantize) return v;
+    return floor((v - min) / scale - zero_code + splat(0.5f)) * scale;
+  }
+};
+
+PCQAT_INLINE Vec passing(Vec v, Vec low, Vec high, Vec gradient) { return keep((v >= low) & (v <= high), gradient); }
+
+PCQAT_INLINE float lowest_lane(Vec v) {
+  float low = v[0];
+  for (int i = 1; i < kLanes; ++i) low = v[i] < low ? v[i] : low;
+  return low;
+}
+PCQAT_INLINE float highest_lane(Vec v) { return -lowest_lane(-v); }
+
+template <typename Access>
+PCQAT_INLINE Vec sum_of(Access access, const float* a, const float* b, int64_t i) {
+  return b == nullptr ? access.load(a + i) : access.load(a + i) + access.load(b + i);
+}
+
+void extremes(int64_t count, const float* a, const float* b, float* low, float* high) {
+  const float first = b == nullptr ? a[0] : a[0] + b[0];
+  Vec lowest = splat(first), highest = lowest;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec v = sum_of(Whole{}, a, b, i);
+    lowest = min(lowest, v);
+    highest = max(highest, v);
+  }
+  *low = lowest_lane(lowest);
+  *high = highest_lane(highest);
+  for (; i < count; ++i) {
+    const float v = b == nullptr ? a[i] : a[i] + b[i];
+    *low = v < *low ? v : *low;
+    *high = v > *high ? v : *high;
+  }
+}
+
+template <bool kQuantize>
+PCQAT_INLINE void finish_all(int64_t count, const float* a, const float* b, const Finish& f, float* y) {
+  const Finisher<kQuantize> end(f);
+  for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, end(sum_of(access, a, b, i))); });
+}
+
+void finish(int64_t count, const float* a, const float* b, const Finish& f, float* y) {
+  if (f.quantize) finish_all<true>(count, a, b, f, y);
+  else finish_all<false>(count, a, b, f, y);
+}
+
+void pass_gradient(int64_t count, const float* a, const float* b, const PassInterval& pass, const float* dy, float* dx) {
+  const Vec low = splat(pass.low), high = splat(pass.high);
+  for_vectors(count, [&](int64_t i, auto access) {
+    access.store(dx + i, passing(sum_of(access, a, b, i), low, high, access.load(dy + i)));
+  });
+}
+
+void add(int64_t count, const float* term, float* sum) {
+  for_vectors(count, [&](int64_t i, auto access) { access.store(sum + i, access.load(sum + i) + access.load(term + i)); });
+}
+
+void add_scaled(int64_t count, float factor, const float* term, float* sum) {
+  const Vec f = splat(factor);
+  for_vectors(count, [&](int64_t i, auto access) { access.store(sum + i, fma(access.load(term + i), f, access.load(sum + i))); });
+}
+
+void scale(int64_t count, float factor, float* x) {
+  const Vec f = splat(factor);
+  for_vectors(count, [&](int64_t i, auto access) { access.store(x + i, access.load(x + i) * f); });
+}
+
+void maximum(int64_t count, const float* x, float* y) {
+  for_vectors(count, [&](int64_t i, auto access) {
+    const Vec a = access.load(x + i), b = access.load(y + i);
+    access.store(y + i, a > b ? a : b);
+  });
+}
+
+bool all_finite(int64_t count, const float* x) {
+  Vec seen[4] = {};  // 0 while every factor is finite, then NaN
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+    PCQAT_UNROLL for (int v = 0; v < 4; ++v) seen[v] = fma(load(x + i + v * kLanes), Vec{}, seen[v]);
+  }
+  for_vectors(count - i, [&](int64_t j, auto access) { seen[0] = fma(access.load(x + i + j), Vec{}, seen[0]); });
+  const Vec all = (seen[0] + seen[1]) + (seen[2] + seen[3]);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    if (all[lane] != 0) return false;
+  }
+  return true;
+}
+
+double sum_of_squares(int64_t count, const float* x) {
+  constexpr int64_t kBlock = 64 * kLanes;
+  double total = 0;
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    Vec sum[4] = {};
+    const int64_t size = count - begin < kBlock ? count - begin : kBlock;
+    int64_t i = 0;
+    for (; i + 4 * kLanes <= size; i += 4 * kLanes) {
+      PCQAT_UNROLL for (int v = 0; v < 4; ++v) {
+        const Vec value = load(x + begin + i + v * kLanes);
+        sum[v] = fma(value, value, sum[v]);
+      }
+    }
+    for_vectors(size - i, [&](int64_t j, auto access) {
+      const Vec value = access.load(x + begin + i + j);
+      sum[0] = fma(value, value, sum[0]);
+    });
+    const Vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    for (int lane = 0; lane < kLanes; ++lane) total += static_cast<double>(all[lane]);
+  }
+  return total;
+}
+
+}  // namespace
+}  // namespace PCQAT_ISA_NAMESPACE
+}  // namespace pcqat

@@ -1,0 +1,130 @@
+// The matrix product: register tiles of kRows x kVectors vectors.
+#pragma once
+
+#include "simd/f32_kernels.h"
+#include "simd/f32_vector.h"
+
+namespace pcqat {
+namespace PCQAT_ISA_NAMESPACE {
+namespace {
+
+#if defined(PCQAT_F32_SCALAR)
+constexpr int kRows = 4, kVectors = 2;
+#elif defined(__AVX512F__)
+constexpr int kRows = 12, kVectors = 2;  // 24 accumulators of 32 registers
+#elif defined(__AVX2__)
+constexpr int kRows = 6, kVectors = 2;  // 12 of 16
+#else
+constexpr int kRows = 8, kVectors = 3;  // 24 of 32
+#endif
+constexpr int kColumns = kVectors * kLanes;
+
+// k steps between passes over c: a panel of b (kDepth x kColumns) stays in the first-level cache.
+constexpr int64_t kDepth = 256;
+
+// R rows of V vectors of c. `columns` <= V * kLanes of them exist.
+template <int R, int V>
+void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const float* bias, int64_t columns, bool accumulate, bool last,
+          float* c) {
+  Vec sum[R][V];
+  const int64_t in_last = columns - (V - 1) * kLanes;
+  const bool whole = in_last == kLanes;
+  if (accumulate) {
+    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        const float* p = c + i * g.c_row + v * kLanes;
+        sum[i][v] = whole || v < V - 1 ? load(p) : load_n(p, in_last);
+      }
+    }
+  } else {
+    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Vec{};
+    }
+  }
+  const int64_t a_row = g.a_row, a_k = g.a_k, b_k = g.b_k;
+  const auto step = [&](const Vec(&column)[V]) PCQAT_INLINE_LAMBDA {
+    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
+      const Vec factor = splat(a[i * a_row]);
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(factor, column[v], sum[i][v]);
+    }
+    a += a_k;
+    b += b_k;
+  };
+  // A row of b that is not padded may be read beyond its end as long as rows follow.
+  const int64_t missing = whole || g.b_padded ? 0 : kLanes - in_last;
+  const int64_t careful = missing == 0 ? 0 : (missing + b_k - 1) / b_k;
+  int64_t l = 0;
+  for (; l < k - careful; ++l) {
+    Vec column[V];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) column[v] = load(b + v * kLanes);
+    step(column);
+  }
+  for (; l < k; ++l) {
+    Vec column[V];
+    PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) column[v] = load(b + v * kLanes);
+    column[V - 1] = load_n(b + (V - 1) * kLanes, in_last);
+    step(column);
+  }
+  const Vec low = splat(g.low), high = splat(g.high);
+  PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+    const bool all = whole || v < V - 1;
+    Vec offset{};
+    if (last && bias != nullptr) offset = all ? load(bias + v * kLanes) : load_n(bias + v * kLanes, in_last);
+    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
+      const Vec value = last ? clamp(sum[i][v] + offset, low, high) : sum[i][v];
+      float* p = c + i * g.c_row + v * kLanes;
+      if (all) store(p, value);
+      else store_n(p, value, in_last);
+    }
+  }
+}
+
+using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, const float*, int64_t, bool, bool, float*);
+
+template <int V>
+Tile tile_of(int64_t rows) {
+  switch (rows) {
+#define PCQAT_TILE(R) \
+  case R:             \
+    if constexpr (R <= kRows) return tile<R, V>; else break;
+    PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
+    PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11) PCQAT_TILE(12)
+#undef PCQAT_TILE
+  }
+  return nullptr;
+}
+
+Tile tile_of(int64_t rows, int64_t columns) {
+  const int64_t vectors = (columns + kLanes - 1) / kLanes;
+  if (vectors == 1) return tile_of<1>(rows);
+  if (vectors == 2) return tile_of<2>(rows);
+  return tile_of<kVectors>(rows);
+}
+
+void gemm(const GemmBlock& g) {
+  for (int64_t done = 0; done < g.k || done == 0; done += kDepth) {
+    const int64_t depth = g.k - done < kDepth ? g.k - done : kDepth;
+    const bool last = done + depth >= g.k, accumulate = g.accumulate || done > 0;
+    for (int64_t j = 0; j < g.n; j += kColumns) {
+      const int64_t columns = g.n - j < kColumns ? g.n - j : kColumns;
+      const float* b = g.b + (j / kColumns) * g.b_panel + done * g.b_k;
+      const float* bias = g.bias == nullptr ? nullptr : g.bias + j;
+      for (int64_t i = 0; i < g.m; i += kRows) {
+        const int64_t rows = g.m - i < kRows ? g.m - i : kRows;
+        tile_of(rows, columns)(g, depth, g.a + i * g.a_row + done * g.a_k, b, bias, columns, accumulate, last, g.c + i * g.c_row + j);
+      }
+    }
+  }
+}
+
+void column_sums(int64_t rows, int64_t columns, const float* x, float* sum) {
+  for_vectors(columns, [&](int64_t j, auto access) {
+    Vec total{};
+    for (int64_t i = 0; i < rows; ++i) total += access.load(x + i * columns + j);
+    access.store(sum + j, total);
+  });
+}
+
+}  // namespace
+}  // namespace PCQAT_ISA_NAMESPACE
+}  // namespace pcqat

@@ -1,0 +1,136 @@
+// Per-channel passes of batch normalization. Sums run in f32 over short blocks of rows and in double across blocks.
+#pragma once
+
+#include "simd/elementwise_impl.h"
+#include "simd/f32_kernels.h"
+#include "simd/f32_vector.h"
+
+namespace pcqat {
+namespace PCQAT_ISA_NAMESPACE {
+namespace {
+
+constexpr int64_t kBlockRows = 64;
+
+PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
+  float values[kLanes];
+  store(values, v);
+  for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(values[i]);
+}
+
+// body(c, access, vectors) over groups of channels: `vectors` (a compile-time constant) whole vectors, then single ones,
+// then the rest. Several at a time hide the latency of the running sums.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+template <typename Body>
+PCQAT_INLINE void for_channels(int64_t channels, Body body) {
+  constexpr int kGroup = kLanes == 16 ? 4 : 2;
+  int64_t c = 0;
+  for (; c + kGroup * kLanes <= channels; c += kGroup * kLanes) body(c, Whole{}, Count<kGroup>{});
+  for (; c + kLanes <= channels; c += kLanes) body(c, Whole{}, Count<1>{});
+  if (c < channels) body(c, Part{channels - c}, Count<1>{});
+}
+
+void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& out) {
+  for (int64_t c = 0; c < channels; ++c) {
+    out.sum[c] = out.squares[c] = 0;
+    out.low[c] = out.high[c] = x[c];
+  }
+  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
+    const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
+    for_channels(channels, [&](int64_t c, auto access, auto count) {
+      constexpr int V = decltype(count)::value;
+      Vec base[V], sum[V], squares[V], low[V], high[V];
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        base[v] = access.load(shift + c + v * kLanes);
+        low[v] = access.load(out.low + c + v * kLanes);
+        high[v] = access.load(out.high + c + v * kLanes);
+        sum[v] = squares[v] = Vec{};
+      }
+      for (int64_t row = begin; row < end; ++row) {
+        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+          const Vec value = access.load(x + row * channels + c + v * kLanes);
+          const Vec difference = value - base[v];
+          sum[v] += difference;
+          squares[v] = fma(difference, difference, squares[v]);
+          low[v] = min(low[v], value);
+          high[v] = max(high[v], value);
+        }
+      }
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        add_lanes(out.sum + c + v * kLanes, sum[v], access.lanes());
+        add_lanes(out.squares + c + v * kLanes, squares[v], access.lanes());
+        access.store(out.low + c + v * kLanes, low[v]);
+        access.store(out.high + c + v * kLanes, high[v]);
+      }
+    });
+  }
+}
+
+template <bool kQuantize>
+PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift,
+                                   const Finish& finish, float* y) {
+  const Finisher<kQuantize> end(finish);
+  for (int64_t row = 0; row < rows; ++row) {
+    for_vectors(channels, [&](int64_t c, auto access) {
+      const Vec v = fma(access.load(x + row * channels + c), access.load(scale + c), access.load(shift + c));
+      access.store(y + row * channels + c, end(v));
+    });
+  }
+}
+
+void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
+  if (finish.quantize) scale_shift_rows<true>(rows, channels, x, scale, shift, finish, y);
+  else scale_shift_rows<false>(rows, channels, x, scale, shift, finish, y);
+}
+
+void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                        const PassInterval& pass, const float* dy, double* sum, double* product) {
+  const Vec low = splat(pass.low), high = splat(pass.high);
+  for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
+  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
+    const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
+    for_channels(channels, [&](int64_t c, auto access, auto count) {
+      constexpr int V = decltype(count)::value;
+      Vec factor[V], offset[V], center[V], total[V], weighted[V];
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        factor[v] = access.load(scale + c + v * kLanes);
+        offset[v] = access.load(shift + c + v * kLanes);
+        center[v] = access.load(mean + c + v * kLanes);
+        total[v] = weighted[v] = Vec{};
+      }
+      for (int64_t row = begin; row < end; ++row) {
+        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+          const int64_t i = row * channels + c + v * kLanes;
+          const Vec value = access.load(x + i);
+          const Vec g = passing(fma(value, factor[v], offset[v]), low, high, access.load(dy + i));
+          total[v] += g;
+          weighted[v] = fma(g, value - center[v], weighted[v]);
+        }
+      }
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        add_lanes(sum + c + v * kLanes, total[v], access.lanes());
+        add_lanes(product + c + v * kLanes, weighted[v], access.lanes());
+      }
+    });
+  }
+}
+
+void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                   const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx) {
+  const Vec low = splat(pass.low), high = splat(pass.high);
+  for (int64_t row = 0; row < rows; ++row) {
+    for_vectors(channels, [&](int64_t c, auto access) {
+      const int64_t i = row * channels + c;
+      const Vec value = access.load(x + i), factor = access.load(scale + c);
+      const Vec g = passing(fma(value, factor, access.load(shift + c)), low, high, access.load(dy + i));
+      const Vec trend = fma(value - access.load(mean + c), access.load(slope + c), access.load(offset + c));
+      access.store(dx + i, fma(g, factor, trend));
+    });
+  }
+}
+
+}  // namespace
+}  // namespace PCQAT_ISA_NAMESPACE
+}  // namespace pcqat
