@@ -41,6 +41,10 @@ void forward(int64_t count, const float* a, const float* b, Activation activatio
   NudgedRange nudged;
   const bool quantize = prepare_range(quant, extremes.low, extremes.high, &nudged);
   if (quantize && range != nullptr) *range = nudged;
+  if (quantize && nudged.is_zero) {  // zero even for NaN
+    std::fill(y, y + count, 0.0f);
+    return;
+  }
   const Finish finish = make_finish(activation, quantize ? &nudged : nullptr);
   const Chunks chunks = element_chunks(count);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {

@@ -8,10 +8,6 @@ namespace pcqat {
 Finish make_finish(Activation activation, const NudgedRange* range) {
   Finish finish{activation_low(activation), activation_high(activation), false, 0, 1, 0};
   if (range == nullptr) return finish;
-  if (range->is_zero) {
-    finish.low = finish.high = 0;
-    return finish;
-  }
   finish.quantize = true;
   finish.min = range->min;
   finish.scale = range->scale;

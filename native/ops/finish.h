@@ -17,7 +17,7 @@ inline float activation_high(Activation a) { return a == Activation::relu6 ? 6.0
 
 inline float activate(float v, Activation a) { return std::min(std::max(v, activation_low(a)), activation_high(a)); }
 
-// range null: no fake quantization.
+// range null: no fake quantization. A range of zero width has no such constants: the output is 0.
 Finish make_finish(Activation activation, const NudgedRange* range);
 // The relu gradient passes where v > 0, relu6 also needs v < 6 (spec 3.5 adds: inside the nudged range).
 PassInterval make_pass_interval(Activation activation, const NudgedRange* range);

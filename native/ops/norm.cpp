@@ -106,7 +106,14 @@ void statistics(const BatchNormParameters& p, int64_t count, const float* x, flo
   });
 }
 
-void apply(int64_t channels, int64_t count, const float* x, const NormMemory& memory, const Finish& finish, float* y, const Context& context) {
+// range null: no fake quantization.
+void apply(int64_t channels, int64_t count, const float* x, const NormMemory& memory, Activation activation, const NudgedRange* range,
+           float* y, const Context& context) {
+  if (range != nullptr && range->is_zero) {  // zero even for NaN
+    std::fill(y, y + count * channels, 0.0f);
+    return;
+  }
+  const Finish finish = make_finish(activation, range);
   const Chunks chunks = row_chunks(count, channels);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t at = chunks.begin(chunk) * channels;
@@ -139,7 +146,7 @@ void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, co
   NudgedRange nudged;
   const bool quantize = prepare_range(quant, low, high, &nudged);
   if (quantize) *range = nudged;
-  apply(p.channels, count, x, memory, make_finish(activation, quantize ? &nudged : nullptr), y, context);
+  apply(p.channels, count, x, memory, activation, quantize ? &nudged : nullptr, y, context);
 }
 
 void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
@@ -150,10 +157,10 @@ void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, c
   if (!needs_extremes(quant)) {
     NudgedRange nudged;
     const bool quantize = prepare_range(quant, 0, 0, &nudged);
-    apply(p.channels, count, x, memory, make_finish(activation, quantize ? &nudged : nullptr), y, context);
+    apply(p.channels, count, x, memory, activation, quantize ? &nudged : nullptr, y, context);
     return;
   }
-  apply(p.channels, count, x, memory, make_finish(activation, nullptr), y, context);
+  apply(p.channels, count, x, memory, activation, nullptr, y, context);
   activation_forward(count * p.channels, y, Activation::none, quant, nullptr, y, context);
 }
 

@@ -1,0 +1,148 @@
+#include "check.h"
+#include "ops/conv.h"
+
+namespace pcqat::test {
+
+namespace {
+
+struct Sum {
+  double value = 0, magnitude = 0;
+  int terms = 0;
+  void add(double a, double b) {
+    value += a * b;
+    magnitude += a * b < 0 ? -a * b : a * b;
+    ++terms;
+  }
+};
+
+Expected expected_of(const std::vector<Sum>& sums) {
+  Expected expected;
+  for (const Sum& sum : sums) {
+    expected.value.push_back(sum.value);
+    expected.bound.push_back(sum_bound(sum.terms, sum.magnitude));
+  }
+  return expected;
+}
+
+int64_t out_size(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
+  return (in + pad - (kernel - 1) * dilation - 1) / stride + 1;
+}
+
+std::string describe(const ConvGeometry& g, int64_t rows) {
+  const auto s = [](int64_t v) { return std::to_string(v); };
+  return s(rows) + "x" + s(g.in_h) + "x" + s(g.in_w) + "x" + s(g.in_c) + " -> " + s(g.out_h) + "x" + s(g.out_w) + "x" + s(g.out_c) +
+         " kernel " + s(g.kernel_h) + "x" + s(g.kernel_w) + " stride " + s(g.stride_h) + "," + s(g.stride_w) + " pad " + s(g.pad_top) + "," +
+         s(g.pad_left) + " dilation " + s(g.dilation_h) + "," + s(g.dilation_w);
+}
+
+// body(x offset, kernel offset, y offset) for each product of the convolution; offsets without the channels of a plain
+// convolution's kernel.
+template <typename Body>
+void each_tap(const ConvGeometry& g, int64_t rows, Body body) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
+      for (int64_t tap = 0; tap < g.kernel_h * g.kernel_w; ++tap) {
+        const int64_t h = pixel / g.out_w * g.stride_h - g.pad_top + tap / g.kernel_w * g.dilation_h;
+        const int64_t w = pixel % g.out_w * g.stride_w - g.pad_left + tap % g.kernel_w * g.dilation_w;
+        if (h < 0 || h >= g.in_h || w < 0 || w >= g.in_w) continue;
+        body(((row * g.in_h + h) * g.in_w + w) * g.in_c, tap, (row * g.out_h * g.out_w + pixel) * g.out_c);
+      }
+    }
+  }
+}
+
+struct Case {
+  ConvGeometry g;
+  int64_t rows;
+  bool depthwise;
+};
+
+void run(Checks& checks, const Case& c, Random& random) {
+  const ConvGeometry& g = c.g;
+  const int64_t multiplier = g.out_c / g.in_c;
+  const int64_t kernel_size = g.kernel_h * g.kernel_w * (c.depthwise ? g.out_c : g.in_c * g.out_c);
+  const int64_t in_size = c.rows * g.in_h * g.in_w * g.in_c, out_size = c.rows * g.out_h * g.out_w * g.out_c;
+  const std::vector<float> x = random.floats(in_size), kernel = random.floats(kernel_size), bias = random.floats(g.out_c),
+                           dy = random.floats(out_size);
+  std::vector<Sum> y(static_cast<size_t>(out_size)), dx(static_cast<size_t>(in_size)), dk(static_cast<size_t>(kernel_size)),
+      db(static_cast<size_t>(g.out_c));
+  for (int64_t i = 0; i < out_size; ++i) {
+    y[i].add(bias[i % g.out_c], 1);
+    db[i % g.out_c].add(dy[i], 1);
+  }
+  const auto product = [&](int64_t xi, int64_t ki, int64_t yi) {
+    y[yi].add(x[xi], kernel[ki]);
+    dx[xi].add(dy[yi], kernel[ki]);
+    dk[ki].add(dy[yi], x[xi]);
+  };
+  each_tap(g, c.rows, [&](int64_t xi, int64_t tap, int64_t yi) {
+    if (c.depthwise) {
+      for (int64_t oc = 0; oc < g.out_c; ++oc) product(xi + oc / multiplier, tap * g.out_c + oc, yi + oc);
+    } else {
+      for (int64_t ic = 0; ic < g.in_c; ++ic) {
+        for (int64_t oc = 0; oc < g.out_c; ++oc) product(xi + ic, (tap * g.in_c + ic) * g.out_c + oc, yi + oc);
+      }
+    }
+  });
+  for (Sum& sum : y) sum.value = sum.value < 0 ? 0 : sum.value > 6 ? 6 : sum.value;
+  const auto workspace = [&](int threads) {
+    return c.depthwise ? depthwise_workspace(g, c.rows, threads) : conv2d_workspace(g, c.rows, threads);
+  };
+  const auto op = [&](const Context& context) {
+    Outputs o{std::vector<float>(y.size()), std::vector<float>(dx.size()), std::vector<float>(dk.size()), std::vector<float>(db.size())};
+    const auto forward = c.depthwise ? depthwise_forward : conv2d_forward;
+    const auto backward_input = c.depthwise ? depthwise_backward_input : conv2d_backward_input;
+    const auto backward_kernel = c.depthwise ? depthwise_backward_kernel : conv2d_backward_kernel;
+    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), context);
+    backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
+    backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
+    return o;
+  };
+  checks.everywhere(std::string(c.depthwise ? "depthwise " : "conv2d ") + describe(g, c.rows), workspace, op,
+                    {expected_of(y), expected_of(dx), expected_of(dk), expected_of(db)});
+}
+
+ConvGeometry geometry(int64_t in_h, int64_t in_w, int64_t in_c, int64_t out_c, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
+                      int64_t stride_w, int64_t dilation_h, int64_t dilation_w, int64_t top, int64_t bottom, int64_t left, int64_t right) {
+  return {in_h, in_w, in_c, out_size(in_h, kernel_h, stride_h, dilation_h, top + bottom), out_size(in_w, kernel_w, stride_w, dilation_w, left + right),
+          out_c, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w};
+}
+
+void run_random(Checks& checks, bool depthwise, uint64_t seed) {
+  Random random(seed);
+  for (int i = 0; i < 40; ++i) {
+    const auto pick = [&](int64_t low, int64_t high) { return random.between(low, high); };
+    const int64_t kernel_h = pick(1, 4), kernel_w = pick(1, 4), dilation_h = pick(1, 2), dilation_w = pick(1, 2);
+    const int64_t in_h = pick((kernel_h - 1) * dilation_h + 1, 12), in_w = pick((kernel_w - 1) * dilation_w + 1, 12);
+    const int64_t in_c = pick(1, 40), out_c = depthwise ? in_c * pick(1, 3) : pick(1, 40);
+    run(checks, {geometry(in_h, in_w, in_c, out_c, kernel_h, kernel_w, pick(1, 3), pick(1, 3), dilation_h, dilation_w, pick(0, 2), pick(0, 2),
+                          pick(0, 2), pick(0, 2)),
+                 pick(1, 4), depthwise},
+        random);
+  }
+}
+
+}  // namespace
+
+void test_conv(Checks& checks) {
+  Random random(1);
+  // DS-CNN's first layer, MobileNet's first, pointwise with ragged sizes, strided shortcut, many channels.
+  run(checks, {geometry(49, 10, 1, 64, 10, 4, 2, 2, 1, 1, 4, 5, 1, 1), 5, false}, random);
+  run(checks, {geometry(33, 33, 3, 8, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 3, false}, random);
+  run(checks, {geometry(25, 5, 64, 64, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 7, false}, random);
+  run(checks, {geometry(9, 7, 67, 45, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 13, false}, random);
+  run(checks, {geometry(9, 9, 16, 32, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0), 3, false}, random);
+  run(checks, {geometry(8, 8, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 3, false}, random);
+  run_random(checks, false, 2);
+}
+
+void test_depthwise(Checks& checks) {
+  Random random(3);
+  run(checks, {geometry(25, 5, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 6, true}, random);
+  run(checks, {geometry(25, 10, 69, 69, 3, 3, 2, 2, 1, 1, 1, 1, 0, 1), 5, true}, random);
+  run(checks, {geometry(7, 9, 5, 10, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0), 3, true}, random);
+  run(checks, {geometry(6, 6, 8, 8, 6, 6, 1, 1, 1, 1, 0, 0, 0, 0), 3, true}, random);
+  run_random(checks, true, 4);
+}
+
+}  // namespace pcqat::test

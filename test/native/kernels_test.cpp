@@ -1,0 +1,17 @@
+// Every f32 operator on every instruction set of this CPU. Exit code 0 when all checks pass.
+#include "check.h"
+
+int main() {
+  pcqat::test::Checks checks;
+  pcqat::test::test_thread_pool(checks);
+  pcqat::test::test_matmul(checks);
+  pcqat::test::test_conv(checks);
+  pcqat::test::test_depthwise(checks);
+  pcqat::test::test_norm(checks);
+  pcqat::test::test_elementwise(checks);
+  pcqat::test::test_fake_quant(checks);
+  pcqat::test::test_pool(checks);
+  pcqat::test::test_loss(checks);
+  pcqat::test::test_optim(checks);
+  return checks.finish();
+}

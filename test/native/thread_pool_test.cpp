@@ -1,0 +1,44 @@
+#include <atomic>
+#include <thread>
+
+#include "check.h"
+
+namespace pcqat::test {
+
+void test_thread_pool(Checks& checks) {
+  for (int threads : {1, 2, 4, 7}) {
+    ThreadPool pool(threads);
+    checks.check(pool.threads() == threads, "thread pool: size");
+    // Every chunk runs exactly once, many calls in a row, from several calling threads in turn.
+    bool complete = true, workers_valid = true;
+    const auto use = [&] {
+      for (int64_t chunks : {0, 1, 2, 3, 17, 1000}) {
+        for (int repeat = 0; repeat < 50; ++repeat) {
+          std::vector<std::atomic<int>> runs(static_cast<size_t>(chunks));
+          std::atomic<bool> valid{true};
+          pool.parallel_for(chunks, [&](int64_t chunk, int worker) {
+            runs[static_cast<size_t>(chunk)].fetch_add(1);
+            if (worker < 0 || worker >= threads) valid = false;
+          });
+          for (const std::atomic<int>& count : runs) complete = complete && count.load() == 1;
+          workers_valid = workers_valid && valid.load();
+        }
+      }
+    };
+    use();
+    std::thread(use).join();
+    checks.check(complete, "thread pool: every chunk once, " + std::to_string(threads) + " threads");
+    checks.check(workers_valid, "thread pool: worker index, " + std::to_string(threads) + " threads");
+  }
+  // Denormals are flushed inside, on every thread, and the caller's mode comes back.
+  volatile float tiny = 1e-39f;
+  ThreadPool pool(2);
+  std::atomic<int> flushed{0};
+  pool.parallel_for(64, [&](int64_t) {
+    if (tiny * 1.0f == 0.0f) flushed.fetch_add(1);
+  });
+  checks.check(flushed.load() == 64, "thread pool: denormals are flushed inside");
+  checks.check(tiny * 1.0f != 0.0f, "thread pool: denormals are back outside");
+}
+
+}  // namespace pcqat::test
