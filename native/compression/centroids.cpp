@@ -68,12 +68,14 @@ std::vector<float> initial_centroids(const std::vector<float>& w, CentroidMethod
     above = std::min(above, positives);
   }
   std::vector<float> centroids;
-  if (below > 0 && negatives > 0) centroids = centroids_of(negative, method, below, true, seed);
+  // Rounding in the density method may carry a centroid of tiny weights across zero; its side is part of the result.
+  if (below > 0 && negatives > 0) {
+    for (const float value : centroids_of(negative, method, below, true, seed)) centroids.push_back(std::min(value, 0.0f));
+  }
   centroids.push_back(0.0f);
   if (above > 0 && positives > 0) {
     // Another stream than the negative side's, so that RANDOM does not mirror it.
-    const std::vector<float> upper = centroids_of(positive, method, above, true, seed ^ 0x9E3779B97F4A7C15u);
-    centroids.insert(centroids.end(), upper.begin(), upper.end());
+    for (const float value : centroids_of(positive, method, above, true, seed ^ 0x9E3779B97F4A7C15u)) centroids.push_back(std::max(value, 0.0f));
   }
   return centroids;
 }
