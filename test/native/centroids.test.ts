@@ -192,7 +192,8 @@ describe('centroid initialisers', () => {
     expectCode(() => binding.initCentroids(new Float32Array(0), 'linear', 2, false), 'ERR_EMPTY_DATA');
     expectCode(() => binding.initCentroids(Float32Array.of(1, Infinity), 'linear', 2, false), 'ERR_NON_FINITE', /w\[1\]/);
     expectCode(() => binding.initCentroids(w, 'kmeans' as Method, 2, false), 'ERR_OPTION', /not 'kmeans'/); // C48
-    for (const k of [0, -32, 2.5, 2 ** 20 + 1, NaN]) expectCode(() => binding.initCentroids(w, 'linear', k, false), 'ERR_OPTION', /^k must/);
+    for (const k of [0, -32, 2.5, 2 ** 20 + 1, NaN])
+      expectCode(() => binding.initCentroids(w, 'linear', k, false), 'ERR_OPTION', /^k must/);
     expectCode(() => binding.initCentroids(w, 'linear', 2, 1 as unknown as boolean), 'ERR_DTYPE', /preserveSparsity/);
     expectCode(() => binding.initCentroids(w, 'random', 2, false, -1), 'ERR_OPTION', /seed/);
     expectCode(() => binding.initCentroids(w, 'kmeans++', 4, false), 'ERR_OPTION', /cannot pick 4 centroids from 3 weights/);

@@ -27,7 +27,13 @@ function assign(w: Float32Array, centroids: Float32Array, channels = 0, isa = is
   return indices;
 }
 
-function gradient(indices: ArrayLike<number>, upstream: ArrayLike<number>, k: number, aggregation: 'sum' | 'average', channels = 0): number[] {
+function gradient(
+  indices: ArrayLike<number>,
+  upstream: ArrayLike<number>,
+  k: number,
+  aggregation: 'sum' | 'average',
+  channels = 0,
+): number[] {
   const out = new Float32Array(k * Math.max(channels, 1));
   binding.centroidGradient(Int32Array.from(indices), Float32Array.from(upstream), channels, k, aggregation, out);
   return [...out];
@@ -112,13 +118,36 @@ describe('nearest centroid and its gradient', () => {
   });
 
   // Values that tie, nearly tie, repeat, differ by an ulp, or are so large that distances round or overflow.
-  const nasty = fc.constantFrom(0, -0, 1, 1 + 2 ** -23, 1 - 2 ** -24, 0.5, -0.5, 2 ** -126, 2 ** -149, -(2 ** -149), 1e-8, 1e8, 1e8 + 8, 16777216, -1e30, 1e30, 3.4e38, -3.4e38);
+  const nasty = fc.constantFrom(
+    0,
+    -0,
+    1,
+    1 + 2 ** -23,
+    1 - 2 ** -24,
+    0.5,
+    -0.5,
+    2 ** -126,
+    2 ** -149,
+    -(2 ** -149),
+    1e-8,
+    1e8,
+    1e8 + 8,
+    16777216,
+    -1e30,
+    1e30,
+    3.4e38,
+    -3.4e38,
+  );
   const smooth = fc.float({ min: -2, max: 2, noNaN: true });
   const grid = fc.integer({ min: -8, max: 8 }).map((v) => v / 4);
   const any = fc.float({ noNaN: true, noDefaultInfinity: true });
   const value = fc.oneof(nasty, smooth, grid, any);
   const values = (maxLength: number): fc.Arbitrary<number[]> =>
-    fc.oneof(fc.array(value, { minLength: 1, maxLength }), fc.array(smooth, { minLength: 1, maxLength }), fc.array(grid, { minLength: 1, maxLength }));
+    fc.oneof(
+      fc.array(value, { minLength: 1, maxLength }),
+      fc.array(smooth, { minLength: 1, maxLength }),
+      fc.array(grid, { minLength: 1, maxLength }),
+    );
 
   for (const isa of isas) {
     it(`equals the brute-force argmin on ${isa} (property)`, () => {
@@ -132,7 +161,11 @@ describe('nearest centroid and its gradient', () => {
     });
 
     it(`equals the brute-force argmin per channel on ${isa} (property)`, () => {
-      const sizes = fc.record({ channels: fc.integer({ min: 1, max: 40 }), k: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(70)), rows: fc.integer({ min: 1, max: 5 }) });
+      const sizes = fc.record({
+        channels: fc.integer({ min: 1, max: 40 }),
+        k: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(70)),
+        rows: fc.integer({ min: 1, max: 5 }),
+      });
       const block = sizes.chain(({ channels, k, rows }) =>
         fc.tuple(
           fc.constant(channels),
@@ -210,7 +243,11 @@ describe('nearest centroid and its gradient', () => {
     expectCode(() => binding.gatherCentroids(Int32Array.of(0, 0, -1, 0), c, 0, out), 'ERR_OPTION', /indices\[2\] is -1/);
     expectCode(() => binding.centroidGradient(indices, w, 0, 2, 'mean' as 'sum', new Float32Array(2)), 'ERR_OPTION', /'sum' or 'average'/);
     expectCode(() => binding.centroidGradient(indices, w, 0, 0, 'sum', new Float32Array(0)), 'ERR_OPTION', /^k must/);
-    expectCode(() => binding.centroidGradient(Int32Array.of(0, 9, 0, 0), w, 0, 2, 'sum', new Float32Array(2)), 'ERR_OPTION', /indices\[1\] is 9/);
+    expectCode(
+      () => binding.centroidGradient(Int32Array.of(0, 9, 0, 0), w, 0, 2, 'sum', new Float32Array(2)),
+      'ERR_OPTION',
+      /indices\[1\] is 9/,
+    );
     expectCode(() => binding.centroidGradient(indices, w, 2, 2, 'sum', new Float32Array(2)), 'ERR_SHAPE', /out must have 4/);
   });
 });

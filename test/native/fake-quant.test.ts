@@ -70,7 +70,8 @@ const half = (x: Float32Array): Float32Array => x.filter((_, i) => i % 2 === 0);
 
 describe('fake quantization', () => {
   const golden = loadGolden<FakeQuant>('fake-quant');
-  const describeCase = (entry: Operator, i: number): string => `case ${i} ([${entry.min.data[0]}, ${entry.max.data[0]}], ${entry.bits} bits, narrow ${entry.narrow})`;
+  const describeCase = (entry: Operator, i: number): string =>
+    `case ${i} ([${entry.min.data[0]}, ${entry.max.data[0]}], ${entry.bits} bits, narrow ${entry.narrow})`;
 
   for (const isa of isas) {
     it(`per tensor, every recorded range on ${isa}: y and dx bit-exact (spec 3.5)`, () => {
@@ -90,7 +91,11 @@ describe('fake quantization', () => {
         const reduce = single ? half : (x: Float32Array): Float32Array => x;
         const range = { min: expand(entry.min.data), max: expand(entry.max.data), bits: entry.bits, narrow: entry.narrow };
         expectSame(reduce(quantize(expand(entry.x.data), range, isa)), entry.y.data, `${describeCase(entry, i)}: y`);
-        expectSame(reduce(differentiate(expand(entry.dy.data), expand(entry.x.data), range, isa)), entry.dx.data, `${describeCase(entry, i)}: dx`);
+        expectSame(
+          reduce(differentiate(expand(entry.dy.data), expand(entry.x.data), range, isa)),
+          entry.dx.data,
+          `${describeCase(entry, i)}: dx`,
+        );
       });
     });
 
@@ -100,15 +105,25 @@ describe('fake quantization', () => {
         const repeat = (x: Float32Array): Float32Array => Float32Array.from({ length: 40 }, (_, j) => x[j % x.length]!);
         const range = { min: entry.min.data, max: entry.max.data, bits: entry.bits, narrow: entry.narrow };
         expectSame(quantize(repeat(entry.x.data), range, isa), repeat(entry.y.data), `${describeCase(entry, i)}: y`);
-        expectSame(differentiate(repeat(entry.dy.data), repeat(entry.x.data), range, isa), repeat(entry.dx.data), `${describeCase(entry, i)}: dx`);
+        expectSame(
+          differentiate(repeat(entry.dy.data), repeat(entry.x.data), range, isa),
+          repeat(entry.dx.data),
+          `${describeCase(entry, i)}: dx`,
+        );
         const channels = 19;
-        const spread = (x: Float32Array): Float32Array => Float32Array.from({ length: x.length * channels }, (_, j) => x[Math.floor(j / channels)]!);
-        const ends = (end: number, other: number): Float32Array => Float32Array.from({ length: channels }, (_, c) => (c % 2 === 0 ? end : other));
+        const spread = (x: Float32Array): Float32Array =>
+          Float32Array.from({ length: x.length * channels }, (_, j) => x[Math.floor(j / channels)]!);
+        const ends = (end: number, other: number): Float32Array =>
+          Float32Array.from({ length: channels }, (_, c) => (c % 2 === 0 ? end : other));
         const mixed = { ...range, min: ends(entry.min.data[0]!, -1), max: ends(entry.max.data[0]!, 1) };
         const every = (x: Float32Array): Float32Array => x.filter((_, j) => (j % channels) % 2 === 0);
         const what = `${describeCase(entry, i)} as channels`;
         expectSame(every(quantize(spread(entry.x.data), mixed, isa)), every(spread(entry.y.data)), `${what}: y`);
-        expectSame(every(differentiate(spread(entry.dy.data), spread(entry.x.data), mixed, isa)), every(spread(entry.dx.data)), `${what}: dx`);
+        expectSame(
+          every(differentiate(spread(entry.dy.data), spread(entry.x.data), mixed, isa)),
+          every(spread(entry.dx.data)),
+          `${what}: dx`,
+        );
       });
     });
 
@@ -136,7 +151,11 @@ describe('fake quantization', () => {
       const channels = { min: perChannelOp.a.data.map((a) => -a), max: perChannelOp.a.data, narrow: true };
       const ones = (n: number): Float32Array => new Float32Array(n).fill(1);
       expectSame(quantize(perChannelOp.x.data, channels, isa), perChannelOp.y.data, 'per channel: y');
-      expectSame(differentiate(ones(perChannelOp.x.data.length), perChannelOp.x.data, channels, isa), perChannelOp.dx.data, 'per channel: dx');
+      expectSame(
+        differentiate(ones(perChannelOp.x.data.length), perChannelOp.x.data, channels, isa),
+        perChannelOp.dx.data,
+        'per channel: dx',
+      );
       const count = perTensorOp.a.data.length;
       for (let i = 0; i < count; i++) {
         const a = perTensorOp.a.data[i]!;
@@ -174,14 +193,19 @@ describe('fake quantization', () => {
   it('every instruction set gives the same bits (property)', () => {
     const bitsOf = (x: Float32Array): Int32Array => new Int32Array(x.buffer);
     const finite = fc.float({ noNaN: true, noDefaultInfinity: true });
-    const block = fc.record({ channels: fc.integer({ min: 1, max: 37 }), rows: fc.integer({ min: 1, max: 6 }) }).chain(({ channels, rows }) =>
-      fc.record({
-        x: fc.array(fc.oneof(fc.float(), fc.float({ min: -2, max: 2, noNaN: true })), { minLength: channels * rows, maxLength: channels * rows }),
-        ends: fc.array(fc.oneof(finite, fc.float({ min: -2, max: 2, noNaN: true })), { minLength: channels, maxLength: channels }),
-        bits: fc.integer({ min: 2, max: 8 }),
-        narrow: fc.boolean(),
-      }),
-    );
+    const block = fc
+      .record({ channels: fc.integer({ min: 1, max: 37 }), rows: fc.integer({ min: 1, max: 6 }) })
+      .chain(({ channels, rows }) =>
+        fc.record({
+          x: fc.array(fc.oneof(fc.float(), fc.float({ min: -2, max: 2, noNaN: true })), {
+            minLength: channels * rows,
+            maxLength: channels * rows,
+          }),
+          ends: fc.array(fc.oneof(finite, fc.float({ min: -2, max: 2, noNaN: true })), { minLength: channels, maxLength: channels }),
+          bits: fc.integer({ min: 2, max: 8 }),
+          narrow: fc.boolean(),
+        }),
+      );
     fc.assert(
       fc.property(block, ({ x: values, ends, bits, narrow }) => {
         const x = Float32Array.from(values);

@@ -247,13 +247,17 @@ describe('masks', () => {
   it('one order statistic gives what a full sort gives, ties included (property)', () => {
     const weight = fc.oneof(fc.float({ noNaN: true, noDefaultInfinity: true }), fc.constantFrom(0, -0, 0.5, -0.5, 1));
     fc.assert(
-      fc.property(fc.array(weight, { minLength: 1, maxLength: 200 }), fc.double({ min: 0, max: 0.9999, noNaN: true }), (values, sparsity) => {
-        const w = Float32Array.from(values);
-        const expected = sortedMask(w, sparsity);
-        const actual = binding.magnitudeMask(w, sparsity);
-        expect(actual.threshold).to.equal(expected.threshold);
-        expectSame(actual.mask, expected.mask, 'mask');
-      }),
+      fc.property(
+        fc.array(weight, { minLength: 1, maxLength: 200 }),
+        fc.double({ min: 0, max: 0.9999, noNaN: true }),
+        (values, sparsity) => {
+          const w = Float32Array.from(values);
+          const expected = sortedMask(w, sparsity);
+          const actual = binding.magnitudeMask(w, sparsity);
+          expect(actual.threshold).to.equal(expected.threshold);
+          expectSame(actual.mask, expected.mask, 'mask');
+        },
+      ),
     );
   });
 

@@ -22,7 +22,14 @@ export function loadGolden<Group>(name: string): Group {
   return JSON.parse(read('json').toString('utf8'), (_key, value: unknown) => {
     if (value === null || typeof value !== 'object' || !('offset' in value) || !('dtype' in value)) return value;
     const { dtype, shape, offset } = value as unknown as { dtype: keyof typeof types; shape: number[]; offset: number };
-    return { shape, data: new types[dtype](buffer, offset, shape.reduce((size, axis) => size * axis, 1)) };
+    return {
+      shape,
+      data: new types[dtype](
+        buffer,
+        offset,
+        shape.reduce((size, axis) => size * axis, 1),
+      ),
+    };
   }) as Group;
 }
 
