@@ -92,6 +92,7 @@ export function checkExamples(examples: Examples, requirement: DataRequirement, 
 /** Checks a whole data set in memory: the shape it states, and every example. */
 export function checkDataset(dataset: Dataset, requirement: DataRequirement): void {
   const where = `data '${dataset.name}'`;
+  if (!Array.isArray(dataset.inputShape)) throw new PcqatError('ERR_SHAPE', 'inputShape must be the shape of one example', { where });
   if (!sameShape(withoutTrailingOnes(dataset.inputShape), withoutTrailingOnes(requirement.inputShape))) {
     throw new PcqatError(
       'ERR_SHAPE',

@@ -54,6 +54,7 @@ function requireOption(valid: boolean, name: string, value: unknown, expected: s
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 1;
+const isSource = (value: unknown): boolean => typeof value === 'function' || (typeof value === 'object' && value !== null);
 const isPositive = (value: number): boolean => value > 0 && Number.isFinite(value);
 
 /** Checks `fit`'s options and fills in the defaults. @throws PcqatError `ERR_OPTION` naming the option. */
@@ -72,7 +73,13 @@ export function resolveFitOptions(options: FitOptions): FitSettings {
   const position =
     Number.isSafeInteger(start.epoch) && Number.isSafeInteger(start.stepInEpoch) && start.epoch >= 0 && start.stepInEpoch >= 0;
   requireOption(position && start.epochs.length === start.epoch, 'start', JSON.stringify(start), 'a state that fit has given');
-  requireOption(typeof settings.train === 'function' || settings.train !== null, 'train', settings.train, 'a data set or a stream');
+  requireOption(isSource(settings.train), 'train', settings.train, 'a data set or a function that starts a stream');
+  requireOption(
+    settings.validation === undefined || isSource(settings.validation),
+    'validation',
+    settings.validation,
+    'a data set or a stream',
+  );
   requireOption(settings.augment === undefined || typeof settings.train !== 'function', 'augment', 'set', 'left out for a stream');
   return settings;
 }

@@ -106,6 +106,11 @@ describe('evaluate', () => {
     expect((await evaluate(model, toyData())).accuracy).to.be.closeTo((await evaluate(float, toyData())).accuracy, 2 / 48 + 1e-9);
   });
 
+  it('says when outputs overflow', async () => {
+    const data = { name: 'huge', size: 1, inputShape: [1], x: Float32Array.of(1e30), y: Int32Array.of(0) };
+    await expectRejection(evaluate(denseModel([1e30, -1e30], 2), data), 'ERR_NON_FINITE', /'d'/);
+  });
+
   it('can be aborted', async () => {
     const reason = new Error('stop');
     const options = { signal: AbortSignal.abort(reason) };

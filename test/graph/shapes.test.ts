@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { inferNodeShape, inferShapes, windowGeometry } from '#lib/graph/shapes.js';
 import type { GraphNode } from '#lib/graph/types.js';
@@ -25,6 +26,22 @@ describe('window geometry', () => {
       expect([output[0], padding[0], padding[1]]).to.deep.equal([out, before, after]);
     });
   }
+
+  it('SAME: every start of a window lies in the input, and padding is the least that fits, its odd element last', () => {
+    const size = fc.integer({ min: 1, max: 40 });
+    const small = fc.integer({ min: 1, max: 7 });
+    fc.assert(
+      fc.property(size, small, small, small, (length, window, stride, dilation) => {
+        const { output, padding } = windowGeometry([length, 1], [window, 1], [stride, 1], [dilation, 1], 'same');
+        const starts = Array.from({ length }, (_, i) => i).filter((i) => i % stride === 0);
+        expect(output[0]).to.equal(starts.length);
+        const [before, after] = padding;
+        const needed = starts.at(-1)! + (window - 1) * dilation + 1;
+        expect(before + after).to.equal(Math.max(needed - length, 0));
+        expect(after - before).to.be.within(0, 1);
+      }),
+    );
+  });
 
   it('VALID: counts the windows that fit and never pads', () => {
     const { output, padding } = windowGeometry([28, 10], [3, 4], [1, 3], [2, 1], 'valid');

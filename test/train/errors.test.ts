@@ -32,6 +32,7 @@ describe('fit rejects bad data before it trains', () => {
   const cases: [string, FitOptions['train'], PcqatErrorCode, RegExp, Partial<FitOptions>?][] = [
     ['empty data', { ...toy, size: 0, x: new Float32Array(0), y: new Int32Array(0) }, 'ERR_EMPTY_DATA', /data 'toy'/],
     ['another shape', { ...toy, inputShape: [36] }, 'ERR_SHAPE', /\[36\].*\[6, 6, 1\].*data 'toy'/],
+    ['data without a shape', { ...toy, inputShape: undefined as unknown as number[] }, 'ERR_SHAPE', /inputShape/],
     ['too few values', { ...toy, x: toy.x.subarray(1) }, 'ERR_SHAPE', /x has/],
     ['too few labels', { ...toy, y: new Int32Array(3) }, 'ERR_SHAPE', /y has 3/],
     ['a label above the classes', edited((_, y) => (y[5] = 3)), 'ERR_LABEL_RANGE', /example 5 is 3.*0 to 2/],
@@ -86,6 +87,9 @@ describe('fit rejects bad data before it trains', () => {
 describe('fit rejects bad options', () => {
   const cases: [Partial<FitOptions>, RegExp][] = [
     [{ epochs: 0 }, /epochs/],
+    [{ train: undefined as unknown as Dataset }, /train/],
+    [{ train: null as unknown as Dataset }, /train/],
+    [{ validation: 7 as unknown as Dataset }, /validation/],
     [{ epochs: 1.5 }, /epochs/],
     [{ batchSize: 0 }, /batchSize/],
     [{ threads: -1 }, /threads/],
