@@ -1,7 +1,7 @@
 import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import type { Technique } from './chains.js';
-import { distinctValues, slicesOf } from './clustering/channels.js';
+import { countDistinct, slicesOf } from './clustering/channels.js';
 import { materializeWeight } from './materialize.js';
 import { foldedPairs } from './quantization/normalize-signs.js';
 import { kernelOf, weightedNodes } from './registry.js';
@@ -85,14 +85,14 @@ function certifyWeight(model: Model, parameter: string): Omit<WeightCertificate,
   const perChannel = chain?.codebook?.perChannel ?? record?.[1] === 1;
   const centroids = chain?.codebook === undefined ? undefined : model.tensors.get(`${parameter}:centroids`)?.shape.at(-1);
   const clusters = centroids ?? record?.[0];
-  const distinctPerCodebook = Math.max(...slicesOf(used, perChannel ? channels : 0).map((slice) => distinctValues(slice).length));
+  const distinctPerCodebook = Math.max(...slicesOf(used, perChannel ? channels : 0).map((slice) => countDistinct(slice)));
   return {
     technique: chain?.technique ?? 'float',
     weights: used.length,
     zeros: used.filter((value) => value === 0).length,
     maskedZeros: masked,
     zerosKept: mask === undefined || used.every((value, i) => mask[i] !== 0 || value === 0),
-    distinctValues: distinctValues(used).length,
+    distinctValues: countDistinct(used),
     distinctValuesPerCodebook: distinctPerCodebook,
     ...(clusters === undefined ? {} : { clusters }),
     perChannel,

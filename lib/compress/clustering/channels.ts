@@ -11,13 +11,17 @@ export function slicesOf(data: Float32Array, channels: number): Float32Array[] {
   return Array.from({ length: channels }, (_, channel) => channelSlice(data, channels, channel));
 }
 
-/**
- * Distinct values in order of first occurrence (spec 4.4). −0 and 0 are one value, 0.
- */
-export function distinctValues(data: ArrayLike<number>): number[] {
+/** Distinct values in order of first occurrence (spec 4.4), or the first `most + 1` of them. −0 and 0 are one value, 0. */
+export function distinctValues(data: ArrayLike<number>, most = Infinity): number[] {
   const seen = new Set<number>();
-  for (let i = 0; i < data.length; i++) seen.add((data[i] ?? 0) + 0);
+  for (let i = 0; i < data.length && seen.size <= most; i++) seen.add((data[i] ?? 0) + 0);
   return [...seen];
+}
+
+/** Number of distinct values of a finite array of any size (a Set holds 2²⁴ entries at most). */
+export function countDistinct(data: Float32Array): number {
+  const sorted = data.slice().sort();
+  return sorted.reduce((count, value, i) => (i > 0 && value === sorted[i - 1] ? count : count + 1), 0);
 }
 
 /** Index of the smallest |value|, the first one on a tie; −1 for none. */

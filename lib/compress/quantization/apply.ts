@@ -44,6 +44,7 @@ export function quantizeApply(annotated: AnnotatedModel, options: QuantizeOption
   const { scheme = new Default8BitQuantizeScheme(), rangeInit = 'data', onNotice = warnNotice } = options;
   const decay = options.activationDecay ?? (rangeInit === 'data' ? 0.99 : 0.999);
   if (rangeInit !== 'data' && rangeInit !== 'reference') reject('rangeInit', rangeInit, "'data' or 'reference'");
+  if (typeof (scheme as Partial<QuantizeScheme>).planWeight !== 'function') reject('scheme', scheme, 'a quantize scheme');
   if (!(decay > 0 && decay < 1)) reject('activationDecay', decay, 'in (0, 1)');
   if (!((annotated as Partial<AnnotatedModel>).layers instanceof Set) || annotated.layers.size === 0) {
     throw new PcqatError('ERR_OPTION', 'no layer is annotated for quantization', {

@@ -152,7 +152,7 @@ export class Default8BitClusterPreserveQuantizeScheme extends Default8BitPrunePr
       return withNotice(
         plain,
         'too-many-values',
-        `${book.k} distinct values are more than the ${maxCodebookSize} of a codebook: clusters are not preserved.`,
+        `The kernel has more distinct values than the ${maxCodebookSize} of a codebook: clusters are not preserved.`,
       );
     }
     return {

@@ -1,8 +1,11 @@
-import { distinctValues, nearestToZero, padRows, slicesOf } from '../clustering/channels.js';
+import { countDistinct, distinctValues, nearestToZero, padRows, slicesOf } from '../clustering/channels.js';
 import type { WeightView } from '../state.js';
 
 /** More distinct values than this are no codebook (spec 4.4). */
 export const maxCodebookSize = 1024;
+
+/** One value more than a codebook may have is enough to know that it is none. */
+const distinct = (data: Float32Array): number[] => distinctValues(data, maxCodebookSize);
 
 /** A codebook read back from a stripped clustered weight. */
 export interface ExtractedCodebook {
@@ -16,7 +19,7 @@ export interface ExtractedCodebook {
 
 /** Distinct values of a weight in order of first occurrence: one codebook, or one per channel. Rows are padded with values of their own. */
 export function extractCodebook(weight: WeightView, perChannel: boolean): ExtractedCodebook {
-  const rows = slicesOf(weight.data, perChannel ? weight.channels : 0).map(distinctValues);
+  const rows = slicesOf(weight.data, perChannel ? weight.channels : 0).map(distinct);
   // Only a codebook that has a zero gets it pinned; the reference zeroes the smallest centroid of every channel (W6).
   return { perChannel, ...padRows(rows), zeroIndex: Int32Array.from(rows, (row) => row.indexOf(0)) };
 }
@@ -27,16 +30,16 @@ export function extractCodebook(weight: WeightView, perChannel: boolean): Extrac
  * and each row's centroid of least magnitude is pinned (W6).
  */
 export function extractCodebookLikeReference(weight: WeightView, isConvolution: boolean): ExtractedCodebook {
-  const channelRows = isConvolution ? slicesOf(weight.data, weight.channels).map(distinctValues) : [];
+  const channelRows = isConvolution ? slicesOf(weight.data, weight.channels).map(distinct) : [];
   const counts = channelRows.map((row) => row.length);
   const perChannel = isConvolution && Math.max(...counts) - Math.min(...counts) <= 1;
   const k = perChannel ? Math.max(...counts) : 0;
-  const rows = perChannel ? channelRows.map((row) => [...row, ...Array<number>(k - row.length).fill(1)]) : [distinctValues(weight.data)];
+  const rows = perChannel ? channelRows.map((row) => [...row, ...Array<number>(k - row.length).fill(1)]) : [distinct(weight.data)];
   return { perChannel, ...padRows(rows), zeroIndex: Int32Array.from(rows, nearestToZero) };
 }
 
 /** Does the weight share values at all? Zeros do not count: pruning makes them. */
 export function sharesValues(data: Float32Array): boolean {
   const nonZeros = data.filter((value) => value !== 0);
-  return distinctValues(nonZeros).length < nonZeros.length;
+  return countDistinct(nonZeros) < nonZeros.length;
 }

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { certifyWeights } from '#lib/compress/certificate.js';
 import type { CentroidInit } from '#lib/compress/clustering/centroids.js';
 import { clusterWeights } from '#lib/compress/clustering/cluster.js';
@@ -121,6 +122,28 @@ describe('clusterWeights', () => {
     const used = materializeWeight(clustered, 'dense1/kernel');
     mask.forEach((keep, i) => keep === 0 && expect(Object.is(used[i], 0)).to.equal(true));
     expect(certifyWeights(clustered).every((layer) => layer.zerosKept && layer.clustersKept)).to.equal(true);
+  });
+
+  it('never has more than K values or loses a zero, whatever the weights', () => {
+    const g = new GraphBuilder('net');
+    const model = createModel(g.build(g.dense(g.input([12]), { name: 'dense', units: 2 })));
+    const weights = fc.array(fc.oneof(fc.constant(0), fc.float({ noNaN: true, min: -4, max: 4 })), { minLength: 24, maxLength: 24 });
+    const inits = fc.constantFrom<CentroidInit>('linear', 'random', 'density-based', 'kmeans++');
+    fc.assert(
+      fc.property(
+        weights,
+        inits,
+        fc.integer({ min: 3, max: 10 }),
+        fc.boolean(),
+        (values, centroidInit, numberOfClusters, preserveSparsity) => {
+          valuesOf(model, 'dense/kernel').set(values);
+          const used = materializeWeight(clusterWeights(model, { numberOfClusters, centroidInit, preserveSparsity }), 'dense/kernel');
+          expect(distinct(used)).to.be.at.most(numberOfClusters);
+          if (preserveSparsity) values.forEach((value, i) => value === 0 && expect(used[i]).to.equal(0));
+        },
+      ),
+      { numRuns: 300 },
+    );
   });
 
   it('W30: fewer weights of one sign than its share of clusters', () => {

@@ -44,6 +44,7 @@ describe('quantizeApply', () => {
     const model = twoDense(4, 4, 2);
     expectCode(() => quantizeApply(model as unknown as AnnotatedModel), 'ERR_OPTION', /quantizeAnnotateModel/);
     expectCode(() => quantizeApply({ model, layers: new Set() }), 'ERR_OPTION', /no layer is annotated/);
+    expectCode(() => quantizeModel(model, { scheme: {} as Default8BitQuantizeScheme }), 'ERR_OPTION', /scheme/);
     expectCode(() => quantizeModel(model, { rangeInit: 'zero' as 'data' }), 'ERR_OPTION', /rangeInit/);
     for (const activationDecay of [0, 1, NaN]) expectCode(() => quantizeModel(model, { activationDecay }), 'ERR_OPTION', /activationDecay/);
     expectCode(() => new Default8BitClusterPreserveQuantizeScheme({ weightScale: 'row' as 'tensor' }), 'ERR_OPTION', /weightScale/);
