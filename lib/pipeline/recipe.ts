@@ -133,7 +133,7 @@ export const recipeSchema = z.strictObject({
     .default(1)
     .describe('Of weights, shuffling, augmentation and dropout'),
   threads: z.int().min(1).max(1024).optional().describe('Worker threads; default: one per core. Results do not depend on it'),
-  epochs: z.int().min(4).max(100_000).default(40).describe('Total training epochs of every column, where `columns` does not say otherwise'),
+  epochs: z.int().min(4).max(100_000).default(30).describe('Total training epochs of every column, where `columns` does not say otherwise'),
   batchSize: size('Examples per training step').default(64),
   optimizer: orName(optimizerObjects, 'kind', ['adam', 'adamw', 'sgd']).default({ kind: 'adam' }),
   learningRate: learningRateSchema.default({ kind: 'cosine', from: 0.002, to: 0 }).describe('Of each stage that names no other'),
