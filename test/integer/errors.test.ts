@@ -1,0 +1,261 @@
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import type { IntegerOperatorSpec, IntegerProgramSpec, IntegerTensorSpec } from '../../binding.js';
+import { readTflite } from '#lib/formats/tflite/read.js';
+import { loadBinding } from '#lib/native.js';
+import { expectCode } from '../support/errors.js';
+import { bytesOf, goldenModels } from '../support/golden-tflite.js';
+
+const { IntegerSession } = loadBinding();
+
+function quantized(name: string, shape: readonly number[], change: Partial<IntegerTensorSpec> = {}): IntegerTensorSpec {
+  return { name, shape, dtype: 'int8', scale: Float32Array.of(0.5), zeroPoint: Int32Array.of(0), axis: 0, ...change };
+}
+
+function integers(name: string, values: readonly number[], shape: readonly number[] = [values.length]): IntegerTensorSpec {
+  const data = new Uint8Array(Int32Array.from(values).buffer);
+  return { name, shape, dtype: 'int32', scale: new Float32Array(), zeroPoint: new Int32Array(), axis: 0, data };
+}
+
+/** One operator from tensor 0 to the last tensor. */
+function program(op: string, tensors: readonly IntegerTensorSpec[], options: IntegerOperatorSpec['options'] = {}): IntegerProgramSpec {
+  const last = tensors.length - 1;
+  return {
+    tensors,
+    operators: [{ op, inputs: tensors.slice(0, -1).map((_, i) => i), outputs: [last], options }],
+    inputs: [0],
+    outputs: [last],
+  };
+}
+
+const weights = (shape: readonly number[], change: Partial<IntegerTensorSpec> = {}): IntegerTensorSpec =>
+  quantized('w', shape, { data: new Uint8Array(shape.reduce((product, dimension) => product * dimension, 1)), ...change });
+
+const relu = (x: Partial<IntegerTensorSpec>, y: Partial<IntegerTensorSpec> = {}): IntegerProgramSpec =>
+  program('RELU', [quantized('x', [1, 4], x), quantized('y', [1, 4], y)]);
+
+const conv = (
+  change: { x?: Partial<IntegerTensorSpec>; w?: Partial<IntegerTensorSpec>; y?: Partial<IntegerTensorSpec>; options?: object } = {},
+): IntegerProgramSpec =>
+  program(
+    'CONV_2D',
+    [
+      quantized('x', [1, 4, 4, 2], change.x),
+      weights([3, 3, 3, 2], change.w),
+      integers('b', [1, 2, 3]),
+      quantized('y', [1, 4, 4, 3], change.y),
+    ],
+    { padding: 'SAME', strideW: 1, strideH: 1, ...change.options },
+  );
+
+function rejects(what: string, spec: IntegerProgramSpec, code: 'ERR_FORMAT' | 'ERR_UNSUPPORTED', message: RegExp): void {
+  it(`rejects ${what}`, () => expectCode(() => new IntegerSession(spec), code, message));
+}
+
+describe('IntegerSession, bad programs', () => {
+  it('accepts the programs that the others are derived from', () => {
+    for (const spec of [relu({}), conv()]) new IntegerSession(spec).dispose();
+  });
+
+  const zero = Float32Array.of(0);
+  rejects('an unknown operator, by name', program('LSTM', [quantized('x', [1, 4]), quantized('y', [1, 4])]), 'ERR_UNSUPPORTED', /LSTM/);
+  rejects('a scale of 0', relu({ scale: zero }), 'ERR_FORMAT', /'x'.*scale/);
+  rejects('a NaN scale', relu({ scale: Float32Array.of(NaN) }), 'ERR_FORMAT', /scale/);
+  rejects('an infinite scale', relu({ scale: Float32Array.of(Infinity) }), 'ERR_FORMAT', /scale/);
+  rejects('a zero point outside int8', relu({ zeroPoint: Int32Array.of(128) }), 'ERR_FORMAT', /zero point 128/);
+  rejects('a tensor without scale', relu({ scale: new Float32Array(), zeroPoint: new Int32Array() }), 'ERR_FORMAT', /'x'.*scale/);
+  rejects('scales without zero points', relu({ zeroPoint: new Int32Array() }), 'ERR_FORMAT', /zero points/);
+  rejects('a huge shape', relu({ shape: [1, 65536, 65536] }), 'ERR_FORMAT', /too large/);
+  rejects('a negative dimension', relu({ shape: [1, -4] }), 'ERR_FORMAT', /shape/);
+  rejects('an empty shape', relu({ shape: [0] }), 'ERR_FORMAT', /empty/);
+  rejects('other sizes of input and output', relu({ shape: [1, 5] }), 'ERR_FORMAT', /size/);
+  rejects('float data', relu({ dtype: 'float32' }), 'ERR_FORMAT', /type/);
+  rejects('an input that is a constant', relu({ data: new Uint8Array(4) }), 'ERR_FORMAT', /constant/);
+  rejects(
+    'a ratio of scales beyond all reason',
+    relu({ scale: Float32Array.of(1e20) }, { scale: Float32Array.of(1e-20) }),
+    'ERR_UNSUPPORTED',
+    /ratio/,
+  );
+
+  rejects('constant data of another size', conv({ w: { data: new Uint8Array(5) } }), 'ERR_FORMAT', /5 bytes/);
+  rejects(
+    'weights that are no constant',
+    { ...conv(), tensors: conv().tensors.map((t) => (t.name === 'w' ? quantized('w', t.shape) : t)) },
+    'ERR_FORMAT',
+    /before it is written/,
+  );
+  rejects('another number of filters than channels', conv({ y: { shape: [1, 4, 4, 5] } }), 'ERR_FORMAT', /filters/);
+  rejects('an output size that does not follow', conv({ y: { shape: [1, 3, 4, 3] } }), 'ERR_FORMAT', /height and width/);
+  rejects('grouped convolution', conv({ x: { shape: [1, 4, 4, 4] } }), 'ERR_UNSUPPORTED', /grouped/);
+  rejects('a window larger than the input', conv({ options: { padding: 'VALID', dilationWFactor: 9 } }), 'ERR_FORMAT', /window/);
+  rejects('a stride of 0', conv({ options: { strideW: 0 } }), 'ERR_FORMAT', /strideW/);
+  rejects('a fractional stride', conv({ options: { strideH: 1.5 } }), 'ERR_FORMAT', /strideH/);
+  rejects('a stride that is text', conv({ options: { strideH: '1' } }), 'ERR_FORMAT', /strideH/);
+  rejects('an unknown padding', conv({ options: { padding: 'REFLECT' } }), 'ERR_FORMAT', /padding/);
+  rejects('an unsupported activation', conv({ options: { fusedActivationFunction: 'TANH' } }), 'ERR_UNSUPPORTED', /TANH/);
+  rejects('a batch in the file', conv({ x: { shape: [2, 4, 4, 2] }, y: { shape: [2, 4, 4, 3] } }), 'ERR_UNSUPPORTED', /batch/);
+  rejects('int8 weights with a zero point', conv({ w: { zeroPoint: Int32Array.of(3) } }), 'ERR_UNSUPPORTED', /zero point/);
+  rejects('weights of another type', conv({ w: { dtype: 'uint8' } }), 'ERR_UNSUPPORTED', /uint8/);
+  rejects(
+    'scales along the wrong axis',
+    conv({ w: { scale: new Float32Array(3).fill(1), zeroPoint: new Int32Array(3), axis: 1 } }),
+    'ERR_FORMAT',
+    /axis/,
+  );
+
+  const other = { scale: Float32Array.of(0.25) };
+  const pool = { filterWidth: 2, filterHeight: 2, strideW: 2, strideH: 2, padding: 'VALID' };
+  rejects(
+    'a pool that rescales',
+    program('MAX_POOL_2D', [quantized('x', [1, 4, 4, 2]), quantized('y', [1, 2, 2, 2], other)], pool),
+    'ERR_UNSUPPORTED',
+    /parameters/,
+  );
+  rejects(
+    'a pool without window',
+    program('MAX_POOL_2D', [quantized('x', [1, 4, 4, 2]), quantized('y', [1, 2, 2, 2])], { ...pool, filterWidth: 0 }),
+    'ERR_FORMAT',
+    /filterWidth/,
+  );
+  rejects(
+    'a mean over other axes',
+    program('MEAN', [quantized('x', [1, 4, 4, 2]), integers('axes', [3]), quantized('y', [1, 4, 4])]),
+    'ERR_UNSUPPORTED',
+    /axes/,
+  );
+  rejects(
+    'an axis out of range',
+    program('MEAN', [quantized('x', [1, 4, 4, 2]), integers('axes', [7]), quantized('y', [1, 2])]),
+    'ERR_FORMAT',
+    /axis/,
+  );
+  rejects(
+    'negative padding',
+    program('PAD', [quantized('x', [1, 4]), integers('p', [0, 0, -1, 1], [2, 2]), quantized('y', [1, 4])]),
+    'ERR_FORMAT',
+    /shape/,
+  );
+  rejects(
+    'broadcasting',
+    program('ADD', [quantized('x', [1, 4]), quantized('c', [1, 4], { data: new Uint8Array(4) }), quantized('y', [1, 4])]),
+    'ERR_UNSUPPORTED',
+    /constant/,
+  );
+  rejects(
+    'dense weights that do not fit',
+    program('FULLY_CONNECTED', [quantized('x', [1, 5]), weights([2, 4]), quantized('y', [1, 2])]),
+    'ERR_FORMAT',
+    /depth/,
+  );
+  rejects(
+    'reshape to another size',
+    program('RESHAPE', [quantized('x', [1, 4]), integers('s', [1, 5]), quantized('y', [1, 5])]),
+    'ERR_FORMAT',
+    /size/,
+  );
+  rejects(
+    'an infinite beta',
+    program('SOFTMAX', [quantized('x', [1, 4]), quantized('y', [1, 4])], { beta: Infinity }),
+    'ERR_FORMAT',
+    /beta/,
+  );
+
+  rejects(
+    'an index that names no tensor',
+    { ...relu({}), operators: [{ op: 'RELU', inputs: [7], outputs: [1], options: {} }] },
+    'ERR_FORMAT',
+    /tensor 7/,
+  );
+  rejects(
+    'a value read before it is written',
+    { ...relu({}), operators: [{ op: 'RELU', inputs: [1], outputs: [1], options: {} }] },
+    'ERR_FORMAT',
+    /before/,
+  );
+  rejects('a value written twice', { ...relu({}), operators: [...relu({}).operators, ...relu({}).operators] }, 'ERR_FORMAT', /second time/);
+  rejects('no operators', { ...relu({}), operators: [] }, 'ERR_FORMAT', /no operators/);
+  rejects(
+    'an operator without input',
+    { ...relu({}), operators: [{ op: 'RELU', inputs: [-1], outputs: [1], options: {} }] },
+    'ERR_FORMAT',
+    /no input/,
+  );
+  rejects('two inputs', { ...relu({}), inputs: [0, 0] }, 'ERR_UNSUPPORTED', /2 inputs/);
+  rejects('an output that nothing writes', { ...relu({}), outputs: [0], inputs: [1] }, 'ERR_FORMAT', /before|writes/);
+
+  it('refuses activations that would take all memory, and work without end, before it allocates', () => {
+    const big = [1, 32768, 32768, 1];
+    const huge = program('RELU', [quantized('x', big), quantized('y', big)]);
+    expectCode(() => new IntegerSession(huge), 'ERR_UNSUPPORTED', /MiB/);
+    const shape = [1, 4096, 4096, 1];
+    const pooled = program('MAX_POOL_2D', [quantized('x', shape), quantized('y', shape)], {
+      filterWidth: 4096,
+      filterHeight: 4096,
+      padding: 'SAME',
+    });
+    expectCode(() => new IntegerSession(pooled), 'ERR_UNSUPPORTED', /multiplications/);
+  });
+
+  it('rejects JavaScript values of the wrong kind', () => {
+    const bad = (spec: unknown, message: RegExp): void =>
+      expectCode(() => new IntegerSession(spec as IntegerProgramSpec), 'ERR_DTYPE', message);
+    bad(undefined, /program/);
+    bad({}, /tensors/);
+    bad({ ...relu({}), operators: [3] }, /operator 0/);
+    bad(relu({ scale: [1] as unknown as Float32Array }), /scale/);
+    bad(relu({ dtype: 'int4' as 'int8' }), /int4/);
+    bad(relu({ shape: ['1'] as unknown as number[] }), /shape/);
+    bad({ ...relu({}), inputs: [0.5] }, /inputs/);
+  });
+
+  it('checks its options', () => {
+    expectCode(() => new IntegerSession(relu({}), { threads: 0 }), 'ERR_OPTION', /threads/);
+    expectCode(() => new IntegerSession(relu({}), { threads: 1.5 }), 'ERR_DTYPE', /threads/);
+    expectCode(() => new IntegerSession(relu({}), { isa: 'sse2' as 'avx2' }), 'ERR_ISA', /sse2/);
+  });
+});
+
+describe('IntegerSession, bad calls', () => {
+  it('checks the input of run', async () => {
+    const session = new IntegerSession(relu({}));
+    expectCode(() => session.run(new Int8Array(5)), 'ERR_SHAPE', /5 values/);
+    expectCode(() => session.run(new Int8Array()), 'ERR_SHAPE', /0 values/);
+    expectCode(() => session.run(new Uint8Array(4)), 'ERR_DTYPE', /int8/);
+    expectCode(() => session.run([1, 2, 3, 4] as unknown as Int8Array), 'ERR_DTYPE');
+    expect(await session.run(Int8Array.of(-3, 3, 0, 1))).to.deep.equal(Int8Array.of(0, 3, 0, 1));
+  });
+
+  it('runs one call at a time, and none after dispose', async () => {
+    const session = new IntegerSession(relu({}));
+    const running = session.run(new Int8Array(4));
+    expectCode(() => session.run(new Int8Array(4)), 'ERR_SESSION_BUSY');
+    expectCode(() => session.dispose(), 'ERR_SESSION_BUSY');
+    await running;
+    session.dispose();
+    session.dispose();
+    expectCode(() => session.run(new Int8Array(4)), 'ERR_DISPOSED');
+    expectCode(() => session.getValue(0), 'ERR_DISPOSED');
+  });
+
+  it('copies its input before run returns', async () => {
+    const session = new IntegerSession(relu({}));
+    const x = Int8Array.of(1, 2, 3, 4);
+    const running = session.run(x);
+    x.fill(0);
+    expect(await running).to.deep.equal(Int8Array.of(1, 2, 3, 4));
+  });
+
+  it('gives values only where they are kept', async () => {
+    const model = readTflite(bytesOf(goldenModels.get('dense-qat-adam')!.file));
+    const kept = new IntegerSession(model, { keepValues: true });
+    expectCode(() => kept.getValue(0), 'ERR_OPTION', /keepValues/);
+    await kept.run(new Int8Array(10));
+    expect(kept.getValue(1)).to.deep.equal(new Int8Array(model.tensors[1]!.data!));
+    expect(kept.getValue(0)).to.deep.equal(new Int8Array(10));
+    expectCode(() => kept.getValue(7), 'ERR_OPTION', /no tensor 7/);
+    const plain = new IntegerSession(model);
+    await plain.run(new Int8Array(10));
+    expectCode(() => plain.getValue(0), 'ERR_OPTION', /keepValues/);
+  });
+});

@@ -1,0 +1,94 @@
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import { encodeTflite } from '#lib/formats/tflite/write.js';
+import type { TfliteModel } from '#lib/formats/tflite/types.js';
+import { readTflite } from '#lib/formats/tflite/read.js';
+import { loadBinding } from '#lib/native.js';
+import { convertCase, randomInt8, toUint8 } from '../support/int8-convert.js';
+import { int8Cases } from '../support/int8-graphs.js';
+import { runLiteRt } from '../support/litert.js';
+import { runTflite29, type Bytes } from '../support/tflite29.js';
+
+const { IntegerSession } = loadBinding();
+const ROWS = 12;
+
+/**
+ * Fraction of outputs that may differ, by one step, per operator: these foreign kernels are not the reference kernels that we follow.
+ * - TFLite 2.9 rounds once where the reference rounds twice (CONV_2D), twice where it rounds once (FULLY_CONNECTED).
+ * - LiteRT runs XNNPACK, which multiplies in f32 and rounds once (both convolutions).
+ * - The reference divides MEAN's multiplier and rounds twice, first to a quarter of a step or so; the others use f32.
+ * Everything else must be equal.
+ */
+const TFLITE_29: Readonly<Record<string, number>> = { CONV_2D: 0.01, FULLY_CONNECTED: 0.02, MEAN: 0.25 };
+const LITERT: Readonly<Record<string, number>> = { CONV_2D: 0.01, DEPTHWISE_CONV_2D: 0.01, MEAN: 0.25 };
+
+/** Checks that every difference is one step, and that there are no more than the operators' bounds allow. */
+function expectClose(actual: Bytes, expected: Bytes, { operators }: TfliteModel, bounds: Readonly<Record<string, number>>): void {
+  expect(actual).to.have.length(expected.length);
+  const inexact = operators.map(({ op }) => op).filter((op) => op in bounds);
+  const steps = Array.from(actual, (value, i) => Math.abs(value - expected[i]!));
+  const different = steps.filter((step) => step > 0).length;
+  // At least one element, so that a bound means something for small outputs.
+  const allowed = inexact.length === 0 ? 0 : Math.max(1, Math.floor(inexact.reduce((sum, op) => sum + bounds[op]!, 0) * steps.length));
+  const message = `${different} of ${steps.length} outputs differ (${inexact.join(', ')})`;
+  expect(different, message).to.be.at.most(allowed);
+  expect(Math.max(...steps), message).to.be.at.most(1);
+}
+
+async function ours<T extends Bytes>(file: Uint8Array, x: T): Promise<T> {
+  const session = new IntegerSession(readTflite(file));
+  try {
+    return (await session.run(x)) as T;
+  } finally {
+    session.dispose();
+  }
+}
+
+describe('exported operators in foreign runtimes', () => {
+  for (const int8Case of int8Cases()) {
+    it(`${int8Case.name}: runs in TFLite 2.9 and LiteRT with our bytes`, async () => {
+      const { tflite, file } = await convertCase(int8Case);
+      const x = randomInt8(tflite, ROWS, 21);
+      const y = await ours(file, x);
+      expectClose(runTflite29(file, x), y, tflite, TFLITE_29);
+      expectClose(await runLiteRt(file, tflite.tensors[tflite.inputs[0]!]!.shape, x), y, tflite, LITERT);
+    });
+
+    it(`${int8Case.name} as uint8: TFLite 2.9 gives our bytes`, async () => {
+      const tflite = toUint8((await convertCase(int8Case)).tflite);
+      const file = encodeTflite(tflite);
+      const x = Uint8Array.from(randomInt8(tflite, ROWS, 22), (value) => value + 128);
+      expectClose(runTflite29(file, x), await ours(file, x), tflite, TFLITE_29);
+    });
+  }
+
+  it('float input and output through QUANTIZE and DEQUANTIZE: equal floats', async () => {
+    const quantized = { dtype: 'int8', scale: Float32Array.of(0.037), zeroPoint: Int32Array.of(-11), axis: 0 } as const;
+    const real = { dtype: 'float32', scale: new Float32Array(), zeroPoint: new Int32Array(), axis: 0 } as const;
+    const shape = [1, 8];
+    const tflite: TfliteModel = {
+      description: 'float in, float out',
+      tensors: [
+        { name: 'x', shape, ...real },
+        { name: 'q', shape, ...quantized },
+        { name: 'r', shape, ...quantized, scale: Float32Array.of(0.02), zeroPoint: Int32Array.of(5) },
+        { name: 'y', shape, ...real },
+      ],
+      operators: [
+        { op: 'QUANTIZE', inputs: [0], outputs: [1], options: {}, version: 1 },
+        { op: 'QUANTIZE', inputs: [1], outputs: [2], options: {} },
+        { op: 'DEQUANTIZE', inputs: [2], outputs: [3], options: {} },
+      ],
+      inputs: [0],
+      outputs: [3],
+    };
+    const file = encodeTflite(tflite);
+    const x = Float32Array.from({ length: 800 }, (_, i) => (i - 400) * 0.0123);
+    const y = await ours(file, x);
+    expect(runTflite29(file, x)).to.deep.equal(y);
+    // XNNPACK rounds differently where QUANTIZE goes from int8 to int8.
+    const steps = (await runLiteRt(file, shape, x)).map((value, i) => Math.round((value - y[i]!) / 0.02));
+    expect(steps.filter((step) => step !== 0).length).to.be.at.most(0.03 * steps.length);
+    expect(Math.max(...steps.map(Math.abs))).to.be.at.most(1);
+  });
+});

@@ -1,0 +1,139 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import type { Bytes } from './tflite29.js';
+
+/** The WebAssembly layer under @litertjs/core: its JavaScript layer refuses int8 tensors, this one takes them. */
+interface Wasm {
+  readonly HEAPU8: Uint8Array;
+  readonly VectorInt32: new () => { push_back(value: number): void; delete(): void };
+  readonly LiteRtLayout: { create(dimensions: unknown): Deletable };
+  readonly LiteRtRankedTensorType: { create(elementType: { value: number }, layout: unknown): Deletable };
+  readonly LiteRtTensorBuffer: { createManaged(environment: unknown, bufferType: unknown, type: unknown, bytes: number): TensorBuffer };
+  readonly LiteRtTensorBufferType: { readonly HOST_MEMORY: unknown };
+  readonly LiteRtTensorBufferLockMode: { readonly READ: unknown; readonly WRITE: unknown };
+  _malloc(bytes: number): number;
+  _free(pointer: number): void;
+  loadModel(environment: unknown, pointer: number, bytes: number): Deletable;
+  compileModel(environment: unknown, model: unknown, options: unknown): Promise<CompiledModel>;
+}
+
+interface Deletable {
+  delete(): void;
+}
+
+interface TensorBuffer extends Deletable {
+  lock(mode: unknown): number;
+  unlock(): void;
+  packedSize(): number;
+}
+
+interface CompiledModel extends Deletable {
+  run(signature: number, inputs: readonly TensorBuffer[]): Promise<readonly TensorBuffer[]>;
+}
+
+interface LiteRt {
+  readonly liteRtWasm: Wasm;
+  getDefaultEnvironment(): { readonly liteRtEnvironment: unknown };
+}
+
+/** Element types by LiteRT's numbers. */
+const ELEMENT_TYPES = new Map<unknown, number>([
+  [Float32Array, 1],
+  [Uint8Array, 3],
+  [Int8Array, 9],
+]);
+
+let loading: Promise<LiteRt> | undefined;
+
+/**
+ * Loads LiteRT in plain Node: the package expects a worker, i.e. `self` and `importScripts`, and logs to the console.
+ */
+async function load(): Promise<LiteRt> {
+  const require = createRequire(import.meta.url);
+  const core = path.dirname(path.dirname(require.resolve('@litertjs/core')));
+  const globals = globalThis as Record<string, unknown>;
+  globals['self'] = globalThis;
+  globals['importScripts'] = (file: string): void => {
+    // eslint-disable-next-line @typescript-eslint/no-implied-eval -- what importScripts does
+    const run = new Function('require', '__filename', '__dirname', `${readFileSync(file, 'utf8')}; return ModuleFactory`) as (
+      ...environment: unknown[]
+    ) => unknown;
+    globals['ModuleFactory'] = run(require, file, path.dirname(file));
+  };
+  const { loadLiteRt } = (await import('@litertjs/core')) as unknown as { loadLiteRt(folder: string): Promise<LiteRt> };
+  return silently(() => loadLiteRt(path.join(core, 'wasm')));
+}
+
+/** LiteRT reports what it finds on every load. */
+async function silently<T>(action: () => Promise<T>): Promise<T> {
+  const { log, info, warn, error } = console;
+  Object.assign(console, { log: ignore, info: ignore, warn: ignore, error: ignore });
+  try {
+    return await action();
+  } finally {
+    Object.assign(console, { log, info, warn, error });
+  }
+}
+
+function ignore(): void {}
+
+/** Runs a file row by row on LiteRT's CPU accelerator (XNNPACK for what it takes); returns all output rows. */
+export async function runLiteRt<T extends Bytes>(file: Uint8Array, inputShape: readonly number[], x: T): Promise<T> {
+  loading ??= load();
+  const liteRt = await loading;
+  const wasm = liteRt.liteRtWasm;
+  const environment = liteRt.getDefaultEnvironment();
+  const pointer = wasm._malloc(file.byteLength);
+  wasm.HEAPU8.set(file, pointer);
+  const options = { environment, accelerator: 'wasm', cpuOptions: { numThreads: 1 }, gpuOptions: {}, webNNOptions: {} };
+  return silently(async () => {
+    const model = wasm.loadModel(environment.liteRtEnvironment, pointer, file.byteLength);
+    const compiled = await wasm.compileModel(environment.liteRtEnvironment, model, options);
+    try {
+      const rowLength = inputShape.reduce((product, dimension) => product * dimension, 1);
+      const rows: T[] = [];
+      for (let start = 0; start < x.length; start += rowLength) {
+        rows.push(await runRow(wasm, environment.liteRtEnvironment, compiled, inputShape, x.subarray(start, start + rowLength) as T));
+      }
+      return concatenate(rows);
+    } finally {
+      compiled.delete();
+      model.delete();
+      wasm._free(pointer);
+    }
+  });
+}
+
+async function runRow<T extends Bytes>(
+  wasm: Wasm,
+  environment: unknown,
+  compiled: CompiledModel,
+  shape: readonly number[],
+  row: T,
+): Promise<T> {
+  const dimensions = new wasm.VectorInt32();
+  for (const dimension of shape) dimensions.push_back(dimension);
+  const layout = wasm.LiteRtLayout.create(dimensions);
+  const type = wasm.LiteRtRankedTensorType.create({ value: ELEMENT_TYPES.get(row.constructor) ?? 0 }, layout);
+  const input = wasm.LiteRtTensorBuffer.createManaged(environment, wasm.LiteRtTensorBufferType.HOST_MEMORY, type, row.byteLength);
+  const start = input.lock(wasm.LiteRtTensorBufferLockMode.WRITE);
+  wasm.HEAPU8.set(new Uint8Array(row.buffer, row.byteOffset, row.byteLength), start);
+  input.unlock();
+  const outputs = await compiled.run(0, [input]);
+  const output = outputs[0];
+  if (output === undefined) throw new Error('LiteRT returned no output');
+  const from = output.lock(wasm.LiteRtTensorBufferLockMode.READ);
+  const bytes = wasm.HEAPU8.slice(from, from + output.packedSize());
+  output.unlock();
+  for (const deletable of [dimensions, layout, type, input, ...outputs]) deletable.delete();
+  return new (row.constructor as new (buffer: ArrayBuffer) => T)(bytes.buffer);
+}
+
+function concatenate<T extends Bytes>(rows: readonly T[]): T {
+  const first = rows[0];
+  if (first === undefined) throw new Error('no rows');
+  const result = new (first.constructor as new (length: number) => T)(first.length * rows.length);
+  rows.forEach((row, i) => result.set(row, i * first.length));
+  return result;
+}
