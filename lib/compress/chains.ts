@@ -9,11 +9,17 @@ export interface ChainMask {
   readonly writeBack: boolean;
   /** The gradient is masked too (PQAT, clustering); otherwise dense. */
   readonly maskGradient: boolean;
-  /** When the mask is recomputed from the weight. Absent: it is fixed. */
+  /**
+   * When the mask is recomputed from the weight. Absent: it is fixed. State: `<weight>:pruning_step` (`i32` `[1]`, −1 = never trained),
+   * `<weight>:threshold` (`f32` `[1]`).
+   */
   readonly pruning?: PruningPolicy;
 }
 
-/** Shared values of a weight. State: `<weight>:centroids` (`[K]` or `[channels, K]`), `<weight>:indices` (`i32`). */
+/**
+ * Shared values of a weight. State: `<weight>:centroids` (`[K]` or `[channels, K]`), `<weight>:indices` (`i32`). A stripped weight keeps
+ * `<weight>:clustered_as` (`i32` `[2]`: K, 1 if per channel) so that `quantizeApply` preserves it the same way.
+ */
 export interface ChainCodebook {
   readonly perChannel: boolean;
   /** Pin centroid `<weight>:zero_index` (`i32`, `[1]` or `[channels]`, −1 = none) to zero. Absent: nothing is pinned. */

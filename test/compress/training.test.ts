@@ -16,7 +16,7 @@ import {
   Default8BitPrunePreserveQuantizeScheme,
   type ClusterPreserveOptions,
 } from '#lib/compress/quantization/schemes.js';
-import { sparsityOf } from '#lib/compress/sparsity/metrics.js';
+import { isPrunedMByN, sparsityOf } from '#lib/compress/sparsity/metrics.js';
 import { pruneLowMagnitude } from '#lib/compress/sparsity/prune.js';
 import { constantSparsity, polynomialDecay } from '#lib/compress/sparsity/schedules.js';
 import { stripPruning } from '#lib/compress/sparsity/strip.js';
@@ -56,7 +56,7 @@ const train = (model: Model, data: Dataset, epochs = 1) =>
   fit(model, { train: data, epochs, batchSize: 16, optimizer: adam({ learningRate: 0.01 }), threads: 1 });
 
 describe('pruning while training', () => {
-  it('P25, P30: reaches the target; steps count training steps; the stripped model predicts the same', async () => {
+  it('P25, P30, W24: reaches the target; steps count training steps; the stripped model predicts the same', async () => {
     const pruned = pruneLowMagnitude(smallCnn(), { schedule: constantSparsity({ targetSparsity: 0.5, frequency: 1 }), ...silent });
     await train(pruned, images);
     expect(pruned.tensors.get('conv1/kernel:pruning_step')?.data[0]).to.equal(4);
@@ -297,6 +297,12 @@ describe('preservation and saving', () => {
     await train(loaded, images);
     assertCertificate(certifyWeights(loaded));
     expect(sparsityOf(materializeWeight(loaded, 'conv2/kernel'))).to.be.at.least(0.5);
+  });
+
+  it('W34: an m-by-n pattern that was not computed yet is kept', async () => {
+    const loaded = await reload(pruneLowMagnitude(smallCnn(), { mByN: [1, 2], layers: ['logits'] }));
+    await train(loaded, images);
+    expect(isPrunedMByN(loaded.tensors.get('logits/kernel') ?? expect.fail(), { m: 1, n: 2 })).to.equal(true);
   });
 
   it('W4, W5: the record of a codebook survives', async () => {

@@ -61,7 +61,7 @@ describe('clusterWeights', () => {
     }
   });
 
-  it('random centroids follow the seed', () => {
+  it('W29: random centroids follow the seed', () => {
     const centroids = (seed: number) =>
       valuesOf(clusterWeights(twoDense(8, 8, 4), { numberOfClusters: 4, centroidInit: 'random', seed }), 'dense1/kernel:centroids');
     expect(centroids(1)).to.deep.equal(centroids(1));

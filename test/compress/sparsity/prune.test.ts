@@ -32,7 +32,7 @@ describe('pruneLowMagnitude', () => {
     expect(pruned.tensors.get('conv1/kernel:pruning_step')?.data).to.deep.equal(Int32Array.of(-1));
   });
 
-  it('selects layers by name and by predicate, depthwise included when asked', () => {
+  it('W37: selects layers by name and by predicate, depthwise included when asked', () => {
     const byName = pruneLowMagnitude(smallCnn(), { layers: ['dw', 'conv2'] });
     expect([...byName.chains.keys()]).to.deep.equal(['dw/kernel', 'conv2/kernel']);
     const byPredicate = pruneLowMagnitude(smallCnn(), { layers: (node) => node.op === 'dense' });

@@ -1,18 +1,15 @@
-import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { constantSparsity, polynomialDecay, pruningDecision } from '#lib/compress/sparsity/schedules.js';
 import { expectCode } from '../../support/errors.js';
+import { loadGolden, type GoldenArray } from '../../support/golden.js';
 
-/** Recorded from the reference: test/golden/traces/README.md tells how. */
 interface GoldenSchedule {
   readonly schedule: 'PolynomialDecay' | 'ConstantSparsity';
   readonly config: Readonly<Record<string, number>>;
-  readonly firstStep: number;
-  readonly shouldPrune: string;
-  readonly sparsity: readonly number[];
+  readonly step: GoldenArray<Int32Array>;
+  readonly shouldPrune: GoldenArray<Uint8Array>;
+  readonly sparsity: GoldenArray;
 }
-
-const golden = JSON.parse(readFileSync(new URL('../../../../test/golden/schedules.json', import.meta.url), 'utf8')) as GoldenSchedule[];
 
 describe('pruning schedules', () => {
   const polynomial = { initialSparsity: 0.2, finalSparsity: 0.8, beginStep: 100, endStep: 110 };
@@ -40,8 +37,9 @@ describe('pruning schedules', () => {
   });
 
   it('agrees with the recorded schedules to 1e-7', () => {
-    expect(golden).to.have.length(8);
-    for (const { schedule: kind, config, firstStep, shouldPrune, sparsity } of golden) {
+    const { schedules } = loadGolden<{ readonly schedules: readonly GoldenSchedule[] }>('masks');
+    expect(schedules).to.have.length(8);
+    for (const { schedule: kind, config, step, shouldPrune, sparsity } of schedules) {
       const { begin_step: beginStep, end_step: endStep, frequency } = config;
       const schedule =
         kind === 'ConstantSparsity'
@@ -54,10 +52,10 @@ describe('pruning schedules', () => {
               frequency,
               power: config.power,
             });
-      sparsity.forEach((value, i) => {
-        const decision = pruningDecision(schedule, firstStep + i);
-        expect(decision.shouldPrune, `${JSON.stringify(config)} step ${firstStep + i}`).to.equal(shouldPrune[i] === '1');
-        expect(decision.sparsity).to.be.closeTo(value, 1e-7);
+      step.data.forEach((t, i) => {
+        const decision = pruningDecision(schedule, t);
+        expect(decision.shouldPrune, `${JSON.stringify(config)} step ${t}`).to.equal(shouldPrune.data[i] === 1);
+        expect(decision.sparsity).to.be.closeTo(sparsity.data[i], 1e-7);
       });
     }
   });
