@@ -16,7 +16,7 @@ import type {
 } from '../../binding.js';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
-export const addonPath = path.join(root, 'build/Release/pcqat.node');
+export const addonPath = process.env.PCQAT_ADDON ?? path.join(root, 'build/Release/pcqat.node');
 export const binding = createRequire(import.meta.url)(addonPath) as Binding;
 binding.setErrorClass(PcqatError as unknown as new (code: string, message: string) => Error);
 
