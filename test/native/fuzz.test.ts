@@ -9,9 +9,12 @@ import { adam, binding, Net, product, uniform } from './support.js';
 function example(): Net {
   const net = new Net([4, 4, 2]);
   const conv = { strides: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1] } as const;
-  const range = (name: string, n = 1): number => net.state(name, [n], new Float32Array(n).fill(1));
+  const range = (name: string, value: number, n = 1): number => net.state(name, [n], new Float32Array(n).fill(value));
   const a = net.add(0, [4, 4, 2], { op: 'depthwiseConv2d', kernel: net.parameter('d', [3, 3, 2, 1], uniform(18, 1)), ...conv });
-  const b = net.batchNorm(a, 2, { activation: 'relu6', fakeQuant: { min: range('b:min'), max: range('b:max'), update: 'movingAverage' } });
+  const b = net.batchNorm(a, 2, {
+    activation: 'relu6',
+    fakeQuant: { min: range('b:min', -1), max: range('b:max', 2), update: 'movingAverage' },
+  });
   const c = net.add(b, [4, 4, 2], { op: 'conv2d', kernel: net.parameter('c', [3, 3, 2, 2], uniform(36, 3)), ...conv });
   const d = net.add(c, [4, 4, 2], { op: 'add', other: b, activation: 'relu' });
   const e = net.add(d, [5, 6, 2], { op: 'pad', padding: [0, 1, 1, 1] });
@@ -31,7 +34,7 @@ function example(): Net {
       zeroPin: 'index',
       aggregation: 'average',
     },
-    fakeQuant: { min: range('w:min', 2), max: range('w:max', 2), perChannel: true },
+    fakeQuant: { min: range('w:min', -1, 2), max: range('w:max', 1, 2), perChannel: true },
   });
   return net;
 }

@@ -88,7 +88,8 @@ describe('Session', () => {
     const expected = [...(await training.forward(x))];
     expect([...(await lean.forward(x))]).to.deep.equal(expected);
     expect([...(await keeping.forward(x))]).to.deep.equal(expected);
-    expect(lean.arenaBytes).to.be.below(keeping.arenaBytes * 0.7);
+    // Of the five large activations at most three are alive together.
+    expect(keeping.arenaBytes - lean.arenaBytes).to.be.at.least(2 * 8 * 512 * 4);
     expect(training.arenaBytes).to.be.above(keeping.arenaBytes);
     net.values.forEach((value, id) => expect(keeping.getValue(id).length).to.equal(8 * product(value.shape)));
     expect([...keeping.getValue(net.output)]).to.deep.equal(expected);
