@@ -9,7 +9,7 @@ namespace pcqat::binding {
 namespace {
 
 constexpr int64_t kMaxCentroids = 1 << 20;
-constexpr int64_t kMaxChannels = 1 << 24;
+constexpr int64_t kMaxChannels = 1 << 20;
 
 // Channels of a tensor of `size` elements; 0 = one codebook or range.
 int64_t channels_argument(const Napi::Value& value, int64_t size) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "compression/nearest.h"
 #include "compression/workspace.h"
 
 namespace pcqat {
@@ -98,15 +99,6 @@ void build_tree(const int32_t* order, int64_t count, int32_t* tree) {
   for (int64_t i = count - 1; i > 0; --i) tree[i] = std::min(tree[2 * i], tree[2 * i + 1]);
 }
 
-int32_t tree_minimum(const int32_t* tree, int64_t count, int64_t begin, int64_t end) {
-  int32_t best = std::numeric_limits<int32_t>::max();
-  for (begin += count, end += count; begin < end; begin /= 2, end /= 2) {
-    if (begin & 1) best = std::min(best, tree[begin++]);
-    if (end & 1) best = std::min(best, tree[--end]);
-  }
-  return best;
-}
-
 }  // namespace
 
 size_t codebook_bytes(int64_t k, int64_t channels) {
@@ -115,30 +107,7 @@ size_t codebook_bytes(int64_t k, int64_t channels) {
   return carver.used();
 }
 
-int32_t nearest_exact(const Codebook& codebook, int64_t row, float w) {
-  if (std::isnan(w)) return 0;
-  const int64_t count = codebook.count[row];
-  const float* values = codebook.values + row * codebook.k;
-  const int64_t right = std::lower_bound(values, values + count, w) - values;  // first value >= w
-  const auto distance = [&](int64_t i) { return std::fabs(w - values[i]); };
-  float best = std::numeric_limits<float>::infinity();
-  if (right < count) best = std::min(best, distance(right));
-  if (right > 0) best = std::min(best, distance(right - 1));
-  // Distances grow away from w, so the ones equal to the best are a run on each side of it.
-  int64_t begin = right, end = right;
-  for (int64_t low = 0; low < begin;) {
-    const int64_t middle = (low + begin) / 2;
-    if (distance(middle) <= best) begin = middle;
-    else low = middle + 1;
-  }
-  for (int64_t high = count; end < high;) {
-    const int64_t middle = (end + high) / 2;
-    if (distance(middle) <= best) end = middle + 1;
-    else high = middle;
-  }
-  if (begin >= end) return 0;  // only with NaN centroids
-  return tree_minimum(codebook.lowest + row * 2 * codebook.k, count, begin, end);
-}
+int32_t nearest_exact(const Codebook& codebook, int64_t row, float w) { return nearest_in_codebook(codebook, row, w); }
 
 Codebook prepare_codebook(const float* centroids, int64_t k, int64_t channels, void* memory) {
   Carver carver(memory);

@@ -58,10 +58,8 @@ void gather_centroids(const Kernels& kernels, int64_t size, const int32_t* indic
 }
 
 void centroid_gradient(int64_t size, const int32_t* indices, const float* gradient, int64_t k, int64_t channels, bool average, float* out) {
-  // Blocks bound the error of the f32 sums; they depend on the shape only.
-  constexpr int64_t kBlockWeights = 8192;
   const int64_t columns = std::max<int64_t>(channels, 1), rows = size / columns, centroids = k * columns;
-  const int64_t rows_per_block = std::max<int64_t>(1, std::max(kBlockWeights, 64 * centroids) / columns);
+  const int64_t rows_per_block = segment_rows_per_block(columns, k, channels);
   const int64_t blocks = (rows + rows_per_block - 1) / rows_per_block, stride = segment_partial_size(k, channels);
   std::vector<float> partials(static_cast<size_t>(blocks * stride));
   for (int64_t b = 0; b < blocks; ++b) {

@@ -4,6 +4,11 @@
 
 namespace pcqat {
 
+int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels) {
+  // 8192 weights stay in the first-level cache.
+  return std::max<int64_t>(std::max<int64_t>(8192, 64 * k * std::max<int64_t>(channels, 1)) / columns, 1);
+}
+
 int64_t segment_partial_size(int64_t k, int64_t channels) { return channels == 0 ? k * kSegmentLanes : k * channels; }
 
 void segment_sum_block(int64_t rows, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels, float* partial) {

@@ -9,6 +9,10 @@ namespace pcqat {
 // the order does not depend on the instruction set.
 constexpr int64_t kSegmentLanes = 16;
 
+// Rows of one block, from the shape only: enough weights to make partial sums cheap beside them, few enough to bound the
+// error of an f32 sum.
+int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels);
+
 // Floats of one block's partial sums: [k] and lanes (channels = 0), or [channels, k].
 int64_t segment_partial_size(int64_t k, int64_t channels);
 

@@ -24,11 +24,9 @@ struct Chunks {
   int64_t rows, rows_per_chunk, count;
 
   explicit Chunks(const WeightChain& c) {
-    // The segment sum keeps partial sums per chunk: chunks grow with K so that these stay small beside the weight.
-    const int64_t per_channel = c.codebook_per_channel ? c.channels : 1;
-    const int64_t weights = std::max(kChunkWeights, c.centroids == nullptr ? 0 : 64 * c.k * per_channel);
     rows = c.size / c.channels;
-    rows_per_chunk = std::max<int64_t>(weights / c.channels, 1);
+    rows_per_chunk = c.centroids == nullptr ? std::max<int64_t>(kChunkWeights / c.channels, 1)
+                                            : segment_rows_per_block(c.channels, c.k, c.codebook_per_channel ? c.channels : 0);
     count = (rows + rows_per_chunk - 1) / rows_per_chunk;
   }
 };

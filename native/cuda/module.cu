@@ -1,166 +1,172 @@
+// The module's function table: host memory in, host memory out.
+#include <algorithm>
 #include <cstring>
 
+#include "cuda/cuda_api.h"
+#include "cuda/device_array.cuh"
 #include "cuda/kernels.cuh"
 
 namespace pcqat::cuda {
-
 namespace {
 
-// Device memory of one call. After a failure everything else is skipped and `reason` says what happened.
-class Call {
- public:
-  ~Call() {
-    for (int i = 0; i < count_; ++i) cudaFree(blocks_[i]);
+// Oldest device the module has code for.
+constexpr int kMinimumMajor = 8;
+constexpr int64_t kMaxBlocks = 65535;
+
+thread_local std::string last_error;
+
+template <typename Body>
+const char* guarded(Body&& body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return last_error.c_str();
   }
-
-  template <typename T>
-  T* allocate(int64_t count) {
-    void* block = nullptr;
-    if (error_ == cudaSuccess) error_ = cudaMalloc(&block, static_cast<size_t>(count > 0 ? count : 1) * sizeof(T));
-    if (error_ == cudaSuccess) blocks_[count_++] = block;
-    return static_cast<T*>(block);
-  }
-
-  template <typename T>
-  T* zeros(int64_t count) {
-    T* block = allocate<T>(count);
-    if (error_ == cudaSuccess) error_ = cudaMemset(block, 0, static_cast<size_t>(count) * sizeof(T));
-    return block;
-  }
-
-  template <typename T>
-  T* upload(const T* host, int64_t count) {
-    T* block = allocate<T>(count);
-    if (error_ == cudaSuccess) error_ = cudaMemcpy(block, host, static_cast<size_t>(count) * sizeof(T), cudaMemcpyHostToDevice);
-    return block;
-  }
-
-  template <typename T>
-  void download(T* host, const T* block, int64_t count) {
-    if (error_ == cudaSuccess) error_ = cudaGetLastError();
-    if (error_ == cudaSuccess) error_ = cudaMemcpy(host, block, static_cast<size_t>(count) * sizeof(T), cudaMemcpyDeviceToHost);
-  }
-
-  bool ok() const { return error_ == cudaSuccess; }
-  const char* reason() const { return ok() ? nullptr : cudaGetErrorString(error_); }
-
- private:
-  static constexpr int kMostBlocks = 12;
-  void* blocks_[kMostBlocks];
-  int count_ = 0;
-  cudaError_t error_ = cudaSuccess;
-};
-
-const char* probe(DeviceInfo* info) {
-  int devices = 0;
-  cudaError_t error = cudaGetDeviceCount(&devices);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
-  if (devices == 0) return "no CUDA-capable device is detected";
-  cudaDeviceProp properties;
-  error = cudaGetDeviceProperties(&properties, 0);
-  if (error == cudaSuccess) error = cudaDriverGetVersion(&info->driver_version);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
-  std::strncpy(info->name, properties.name, sizeof info->name - 1);
-  info->name[sizeof info->name - 1] = '\0';
-  info->capability_major = properties.major;
-  info->capability_minor = properties.minor;
-  info->memory_bytes = properties.totalGlobalMem;
-  return nullptr;
 }
 
-const char* apply_mask(int64_t size, float* weight, const uint8_t* mask) {
-  Call call;
-  float* w = call.upload(weight, size);
-  const uint8_t* m = call.upload(mask, size);
-  if (call.ok()) launch_apply_mask(size, w, m, nullptr);
-  call.download(weight, w, size);
-  return call.reason();
+int blocks_for(int64_t size) { return static_cast<int>(std::clamp<int64_t>((size + kThreads - 1) / kThreads, 1, kMaxBlocks)); }
+
+const char* find_device(CudaDevice* device) {
+  return guarded([&] {
+    std::memset(device, 0, sizeof *device);
+    check(cudaDriverGetVersion(&device->driver_version), "CUDA driver");
+    if (device->driver_version == 0) throw std::runtime_error("No NVIDIA driver is installed.");
+    int count = 0;
+    check(cudaGetDeviceCount(&count), "CUDA");
+    if (count == 0) throw std::runtime_error("The NVIDIA driver finds no GPU.");
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, 0), "CUDA device 0");
+    std::strncpy(device->name, properties.name, sizeof device->name - 1);
+    device->major = properties.major;
+    device->minor = properties.minor;
+    device->memory_bytes = properties.totalGlobalMem;
+    if (properties.major < kMinimumMajor) {
+      throw std::runtime_error(std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." +
+                               std::to_string(properties.minor) + "; the module needs 8.0 or newer.");
+    }
+  });
 }
 
-const char* assign(int64_t size, const float* weight, const SearchTable& table, int32_t* indices) {
-  Call call;
-  const int64_t rows = table.channels > 0 ? table.channels : 1;
-  SearchTable device = table;
-  device.thresholds = call.upload(table.thresholds, table.channels > 0 ? (table.k - 1) * table.channels : table.padded);
-  device.order = call.upload(table.order, rows * table.k);
-  device.limit = call.upload(table.limit, rows);
-  const float* w = call.upload(weight, size);
-  int32_t* out = call.allocate<int32_t>(size);
-  if (call.ok()) launch_assign(size, w, device, out, nullptr);
-  call.download(indices, out, size);
-  return call.reason();
+const char* apply_mask(int64_t size, const uint8_t* mask, float* w) {
+  return guarded([&] {
+    const DeviceArray<uint8_t> bits(mask, size);
+    DeviceArray<float> values(w, size);
+    apply_mask_kernel<<<blocks_for(size), kThreads>>>(size, bits.data(), values.data());
+    values.copy_to(w);
+  });
+}
+
+const char* assign(int64_t size, const float* w, const Codebook& book, int32_t* indices) {
+  return guarded([&] {
+    const int64_t rows = std::max<int64_t>(book.channels, 1);
+    const DeviceArray<float> weights(w, size);
+    const DeviceArray<float> thresholds(book.thresholds, book.channels == 0 ? book.padded : (book.k - 1) * book.channels);
+    const DeviceArray<float> values(book.values, rows * book.k), limit(book.limit, rows);
+    const DeviceArray<int32_t> order(book.order, rows * book.k), lowest(book.lowest, rows * 2 * book.k), count(book.count, rows);
+    DeviceArray<int32_t> found(size);
+    Codebook on_device = book;
+    on_device.thresholds = thresholds.data();
+    on_device.values = values.data();
+    on_device.limit = limit.data();
+    on_device.order = order.data();
+    on_device.lowest = lowest.data();
+    on_device.count = count.data();
+    on_device.exact = nullptr;
+    if (book.channels == 0) {
+      const size_t shared = book.padded <= kSharedThresholds ? static_cast<size_t>(book.padded) * sizeof(float) : 0;
+      assign_kernel<<<blocks_for(size), kThreads, shared>>>(size, weights.data(), on_device, found.data());
+    } else {
+      assign_channels_kernel<<<blocks_for(size), kThreads>>>(size, weights.data(), on_device, found.data());
+    }
+    found.copy_to(indices);
+  });
 }
 
 const char* gather(int64_t size, const int32_t* indices, const float* centroids, int64_t k, int64_t channels, float* out) {
-  Call call;
-  const int32_t* i = call.upload(indices, size);
-  const float* c = call.upload(centroids, k * (channels > 0 ? channels : 1));
-  float* y = call.allocate<float>(size);
-  if (call.ok()) launch_gather(size, i, c, k, channels, y, nullptr);
-  call.download(out, y, size);
-  return call.reason();
+  return guarded([&] {
+    const DeviceArray<int32_t> positions(indices, size);
+    const DeviceArray<float> table(centroids, k * std::max<int64_t>(channels, 1));
+    DeviceArray<float> values(size);
+    gather_kernel<<<blocks_for(size), kThreads>>>(size, positions.data(), table.data(), k, channels, values.data());
+    values.copy_to(out);
+  });
 }
 
-const char* segment_sum(int64_t size, const int32_t* indices, const float* gradient, int64_t k, int64_t channels, bool average, float* out) {
-  Call call;
-  const int64_t cells = k * (channels > 0 ? channels : 1), pieces = segment_sum_pieces(size, channels);
-  const int32_t* i = call.upload(indices, size);
-  const float* g = call.upload(gradient, size);
-  float* sums = call.zeros<float>(pieces * cells);
-  int32_t* counts = call.zeros<int32_t>(pieces * cells);
-  float* result = call.allocate<float>(cells);
-  if (call.ok()) launch_segment_sum(size, i, g, k, channels, average, sums, counts, result, nullptr);
-  call.download(out, result, cells);
-  return call.reason();
+const char* segment_sum(int64_t size, const int32_t* indices, const float* x, int64_t k, int64_t channels, int64_t rows_per_block,
+                        const int32_t* counts, float* out) {
+  return guarded([&] {
+    const int64_t columns = std::max<int64_t>(channels, 1), rows = size / columns, centroids = k * columns;
+    const int64_t blocks = (rows + rows_per_block - 1) / rows_per_block;
+    const int64_t stride = channels == 0 ? k * kSegmentLanes : centroids;
+    const DeviceArray<int32_t> positions(indices, size), members(counts, centroids);
+    const DeviceArray<float> values(x, size);
+    DeviceArray<float> partials(blocks * stride), sums(centroids);
+    if (blocks > 0 && channels == 0) {
+      segment_sum_kernel<<<static_cast<unsigned>(blocks), kSegmentLanes>>>(size, rows_per_block, positions.data(), values.data(), k,
+                                                                           partials.data());
+    } else if (blocks > 0) {
+      if (blocks > kMaxBlocks) throw std::runtime_error("The weight has too many rows for one sum.");
+      const dim3 grid(static_cast<unsigned>((channels + kThreads - 1) / kThreads), static_cast<unsigned>(blocks));
+      segment_sum_channels_kernel<<<grid, kThreads>>>(rows, rows_per_block, positions.data(), values.data(), k, channels, partials.data());
+    }
+    segment_reduce_kernel<<<blocks_for(centroids), kThreads>>>(partials.data(), blocks, stride, centroids, members.data(), sums.data());
+    sums.copy_to(out);
+  });
 }
 
-RangeTable upload(Call& call, const RangeTable& range) {
-  const int64_t count = range.channels > 0 ? range.channels : 1;
-  RangeTable device = range;
-  device.min = call.upload(range.min, count);
-  device.max = call.upload(range.max, count);
-  device.scale = call.upload(range.scale, count);
-  device.inverse_scale = call.upload(range.inverse_scale, count);
-  device.zero_code = call.upload(range.zero_code, count);
-  device.kind = call.upload(range.kind, count);
-  return device;
+// The ranges of all channels on the device.
+struct DeviceRanges {
+  DeviceArray<float> min, max, scale, inverse_scale, zero_code;
+  DeviceArray<int32_t> kind;
+  DeviceRanges(const ChannelRanges& r, int64_t channels)
+      : min(r.min, channels), max(r.max, channels), scale(r.scale, channels), inverse_scale(r.inverse_scale, channels),
+        zero_code(r.zero_code, channels), kind(r.kind, channels) {}
+  ChannelRanges view() const { return {min.data(), max.data(), scale.data(), inverse_scale.data(), zero_code.data(), kind.data()}; }
+};
+
+const char* fake_quantize(int64_t size, int64_t channels, const float* x, const NudgedRange& range, const ChannelRanges& ranges, float* out) {
+  return guarded([&] {
+    const DeviceArray<float> input(x, size);
+    const DeviceRanges on_device(ranges, channels);
+    DeviceArray<float> output(size);
+    if (channels == 0) fake_quantize_kernel<<<blocks_for(size), kThreads>>>(size, input.data(), range, output.data());
+    else fake_quantize_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, input.data(), on_device.view(), output.data());
+    output.copy_to(out);
+  });
 }
 
-const char* fake_quantize(int64_t size, const float* x, const RangeTable& range, float* out) {
-  Call call;
-  const RangeTable device = upload(call, range);
-  const float* in = call.upload(x, size);
-  float* y = call.allocate<float>(size);
-  if (call.ok()) launch_fake_quantize(size, in, device, y, nullptr);
-  call.download(out, y, size);
-  return call.reason();
+const char* fake_quantize_gradient(int64_t size, int64_t channels, const float* dy, const float* x, const NudgedRange& range,
+                                   const ChannelRanges& ranges, float* dx) {
+  return guarded([&] {
+    const DeviceArray<float> upstream(dy, size), input(x, size);
+    const DeviceRanges on_device(ranges, channels);
+    DeviceArray<float> gradient(size);
+    if (channels == 0) {
+      fake_quantize_gradient_kernel<<<blocks_for(size), kThreads>>>(size, upstream.data(), input.data(), range, gradient.data());
+    } else {
+      fake_quantize_gradient_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, upstream.data(), input.data(), on_device.view(),
+                                                                             gradient.data());
+    }
+    gradient.copy_to(dx);
+  });
 }
 
-const char* fake_quantize_gradient(int64_t size, const float* dy, const float* x, const RangeTable& range, float* dx) {
-  Call call;
-  const RangeTable device = upload(call, range);
-  const float* gradient = call.upload(dy, size);
-  const float* in = call.upload(x, size);
-  float* result = call.allocate<float>(size);
-  if (call.ok()) launch_fake_quantize_gradient(size, gradient, in, device, result, nullptr);
-  call.download(dx, result, size);
-  return call.reason();
+const char* max_abs(int64_t size, const float* x, int64_t channels, float* out) {
+  return guarded([&] {
+    const int64_t count = std::max<int64_t>(channels, 1);
+    const DeviceArray<float> input(x, size);
+    DeviceArray<int32_t> bits(count);
+    max_abs_kernel<<<blocks_for(size), kThreads>>>(size, input.data(), channels, bits.data());
+    static_assert(sizeof(float) == sizeof(int32_t));
+    bits.copy_to(reinterpret_cast<int32_t*>(out));
+  });
 }
 
-const char* max_abs(int64_t size, const float* weight, int64_t channels, float* out) {
-  Call call;
-  const int64_t count = channels > 0 ? channels : 1;
-  const float* w = call.upload(weight, size);
-  float* result = call.zeros<float>(count);
-  if (call.ok()) launch_max_abs(size, w, channels, result, nullptr);
-  call.download(out, result, count);
-  return call.reason();
-}
-
-const Module kModule{kModuleVersion, probe, apply_mask, assign, gather, segment_sum, fake_quantize, fake_quantize_gradient, max_abs};
+constexpr CudaApi api{PCQAT_VERSION, find_device, apply_mask, assign, gather, segment_sum, fake_quantize, fake_quantize_gradient, max_abs};
 
 }  // namespace
-
-extern "C" __attribute__((visibility("default"))) const Module* pcqat_cuda_module() { return &kModule; }
-
 }  // namespace pcqat::cuda
+
+extern "C" __attribute__((visibility("default"))) const pcqat::CudaApi* pcqat_cuda_api() { return &pcqat::cuda::api; }
