@@ -4,9 +4,9 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { expectCode } from '../support/errors.js';
 import { expectSame } from '../support/golden.js';
-import { binding, root, uniform } from '../native/support.js';
+import { addonPath, binding, root, uniform } from '../native/support.js';
 
-const modulePath = path.join(root, 'build/Release/pcqat_cuda.so');
+const modulePath = path.join(path.dirname(addonPath), 'pcqat_cuda.so');
 
 describe('the CUDA module', () => {
   const info = existsSync(modulePath) ? binding.loadCuda(modulePath) : undefined;
@@ -19,7 +19,7 @@ describe('the CUDA module', () => {
     }
     expect(missing.available).to.equal(false);
     expect(missing.reason).to.match(/could not be loaded: .*no-such-module\.so/);
-    const addon = binding.loadCuda(path.join(root, 'build/Release/pcqat.node'));
+    const addon = binding.loadCuda(addonPath);
     expect(addon.reason).to.match(/is no CUDA module of pcqat/);
     if (info !== undefined) expect(info.reason).to.match(/^[A-Z].*\.$/);
     expectCode(() => binding.loadCuda(7 as unknown as string), 'ERR_DTYPE', /path must be a string/);
