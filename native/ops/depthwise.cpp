@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kMostPartials = 32;
 
 struct DepthwiseMemory {
-  DepthwiseColumns columns;
+  DepthwiseSpans spans;
   float* partials;
   float* bias_partials;
   float* expanded;  // x or dx with every channel repeated `multiplier` times
@@ -23,17 +23,17 @@ struct DepthwiseMemory {
 
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int threads, Workspace& workspace) {
   const int64_t size = g.kernel_h * g.kernel_w * g.out_c;
-  DepthwiseColumns columns(g, backward, threads, workspace);
+  DepthwiseSpans spans(g, backward, threads, workspace);
   float* partials = workspace.take<float>(kMostPartials * size);
   float* bias_partials = workspace.take<float>(kMostPartials * g.out_c);
   float* expanded = workspace.take<float>(g.out_c == g.in_c ? 0 : rows * g.in_h * g.in_w * g.out_c);
-  return {columns, partials, bias_partials, expanded};
+  return {spans, partials, bias_partials, expanded};
 }
 
 DepthwiseMemory memory_of(const ConvGeometry& g, int64_t rows, bool backward, const Context& context) {
   Workspace workspace(context.workspace);
   DepthwiseMemory memory = plan(g, rows, backward, context.pool.threads(), workspace);
-  memory.columns.fill();
+  memory.spans.fill();
   return memory;
 }
 
@@ -80,9 +80,9 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, cons
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const int64_t image = row / g.out_h;
-      memory.columns.each_span(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
-        kernels.depthwise(span, in + image * in_floats, kernel, bias, activation_low(activation), activation_high(activation),
-                          y + image * out_floats + pixel * g.out_c);
+      memory.spans.each(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+        kernels.depthwise(span, in + image * in_floats + from, kernel, bias, activation_low(activation), activation_high(activation),
+                          y + image * out_floats + to);
       });
     }
   });
@@ -98,9 +98,8 @@ void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* 
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const int64_t image = row / g.in_h;
-      memory.columns.each_span(row % g.in_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
-        kernels.depthwise(span, dy + image * out_floats, kernel, nullptr, -kInfinity, kInfinity,
-                          target + image * in_floats + pixel * g.out_c);
+      memory.spans.each(row % g.in_h, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+        kernels.depthwise(span, dy + image * out_floats + from, kernel, nullptr, -kInfinity, kInfinity, target + image * in_floats + to);
       });
     }
   });
@@ -120,8 +119,8 @@ void depthwise_backward_kernel(const ConvGeometry& g, int64_t rows, const float*
     std::memset(partial, 0, sizeof(float) * size);
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const int64_t image = row / g.out_h;
-      memory.columns.each_span(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t pixel) {
-        kernels.depthwise_gradient(span, in + image * in_floats, dy + image * out_floats + pixel * g.out_c, partial);
+      memory.spans.each(row % g.out_h, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+        kernels.depthwise_gradient(span, in + image * in_floats + from, dy + image * out_floats + to, partial);
       });
     }
     if (d_bias != nullptr) {

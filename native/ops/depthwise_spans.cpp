@@ -2,30 +2,33 @@
 
 namespace pcqat {
 
-DepthwiseColumns::DepthwiseColumns(const ConvGeometry& g, bool backward, int workers, Workspace& workspace)
-    : rows_axis_{g.kernel_h, g.stride_h, g.pad_top, g.dilation_h, backward ? g.out_h : g.in_h, backward ? g.in_h : g.out_h, backward},
-      columns_axis_{g.kernel_w, g.stride_w, g.pad_left, g.dilation_w, backward ? g.out_w : g.in_w, backward ? g.in_w : g.out_w, backward},
+DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Workspace& workspace)
+    : rows_{g.kernel_h, g.stride_h, g.pad_top, g.dilation_h, backward ? g.out_h : g.in_h, backward ? g.in_h : g.out_h, backward},
+      columns_{g.kernel_w, g.stride_w, g.pad_left, g.dilation_w, backward ? g.out_w : g.in_w, backward ? g.in_w : g.out_w, backward},
       channels_(g.out_c),
-      taps_limit_(g.kernel_h * g.kernel_w),
       // Backward, neighbours in an input row see different kernel columns when the stride is not 1; those a stride apart
       // see the same ones, one output pixel further.
       step_(backward ? g.stride_w : 1),
-      source_step_(backward ? 1 : g.stride_w) {
+      source_step_(backward ? 1 : g.stride_w),
+      workers_(workers) {
   const int64_t columns = std::max(g.in_w, g.out_w);
+  values_per_worker_ = 2 * columns * g.kernel_h * g.kernel_w;
   spans_ = workspace.take<ColumnSpan>(columns);
   taps_ = workspace.take<int32_t>(columns * g.kernel_w);
-  offsets_ = workspace.take<int64_t>(2 * taps_limit_ * workers);
+  offsets_ = workspace.take<Offsets>(workers);
+  worker_spans_ = workspace.take<DepthwiseSpan>(columns * workers);
+  worker_values_ = workspace.take<int64_t>(values_per_worker_ * workers);
 }
 
-void DepthwiseColumns::fill() {
+void DepthwiseSpans::fill() {
   count_ = 0;
   int32_t used = 0;
   for (int64_t start = 0; start < step_; ++start) {
     const int64_t first_of_class = count_;
-    for (int64_t position = start; position < columns_axis_.target_size; position += step_) {
+    for (int64_t position = start; position < columns_.target_size; position += step_) {
       int32_t end = used;
-      for (int64_t kw = 0; kw < columns_axis_.kernel; ++kw) {
-        if (columns_axis_.source(position, kw) >= 0) taps_[end++] = static_cast<int32_t>(kw);
+      for (int64_t kw = 0; kw < columns_.kernel; ++kw) {
+        if (columns_.source(position, kw) >= 0) taps_[end++] = static_cast<int32_t>(kw);
       }
       ColumnSpan* last = count_ > first_of_class ? &spans_[count_ - 1] : nullptr;
       if (last != nullptr && std::equal(taps_ + last->taps_begin, taps_ + last->taps_end, taps_ + used, taps_ + end)) {
@@ -36,6 +39,36 @@ void DepthwiseColumns::fill() {
       }
     }
   }
+  for (int worker = 0; worker < workers_; ++worker) {
+    offsets_[worker] = {-1, -1, worker_spans_ + worker * count_, worker_values_ + worker * values_per_worker_};
+  }
+}
+
+const DepthwiseSpans::Offsets& DepthwiseSpans::offsets_of(int64_t row, int64_t first, int64_t last, int worker) const {
+  Offsets& offsets = offsets_[worker];
+  if (offsets.first == first && offsets.last == last) return offsets;
+  offsets.first = first;
+  offsets.last = last;
+  int64_t* free = offsets.values;
+  for (int64_t s = 0; s < count_; ++s) {
+    const ColumnSpan& columns = spans_[s];
+    const int64_t most = rows_.kernel * (columns.taps_end - columns.taps_begin);
+    int64_t* x_offset = free;
+    int64_t* w_offset = free + most;
+    free += 2 * most;
+    int64_t taps = 0;
+    for (int64_t kh = first; kh <= last; ++kh) {
+      if (rows_.source(row, kh) < 0) continue;
+      const int64_t down = rows_.source(row, kh) - rows_.source(row, first);
+      for (int32_t t = columns.taps_begin; t < columns.taps_end; ++t, ++taps) {
+        const int64_t kw = taps_[t];
+        x_offset[taps] = (down * columns_.source_size + columns_.source(columns.first, kw)) * channels_;
+        w_offset[taps] = (kh * columns_.kernel + kw) * channels_;
+      }
+    }
+    offsets.spans[s] = {channels_, columns.pixels, taps, x_offset, w_offset, source_step_ * channels_, step_ * channels_};
+  }
+  return offsets;
 }
 
 }  // namespace pcqat

@@ -24,49 +24,54 @@ struct Axis {
   }
 };
 
-// Columns of a target row, `step` apart, that have the same kernel columns.
+// Columns of a target row, a fixed step apart, that have the same kernel columns.
 struct ColumnSpan {
   int32_t first, pixels;
-  int32_t taps_begin, taps_end;  // in DepthwiseColumns::taps
+  int32_t taps_begin, taps_end;  // in DepthwiseSpans::taps_
 };
 
-class DepthwiseColumns {
+class DepthwiseSpans {
  public:
-  // Plans its memory in the workspace; measures only when that has no memory. x_channels is g.out_c.
-  DepthwiseColumns(const ConvGeometry& g, bool backward, int workers, Workspace& workspace);
-  // Finds the spans.
+  // Plans its memory in the workspace; measures only when that has no memory.
+  DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Workspace& workspace);
+  // Finds the spans. Needs the workspace's memory.
   void fill();
 
-  // body(span, first target pixel) for each span of target row `row`; offsets count from the image's start.
+  // body(span, offset in x, offset in y) for each span of target row `row` of an image: where the span's offsets count
+  // from, and its first target pixel.
   template <typename Body>
-  void each_span(int64_t row, int worker, Body body) const {
-    int64_t* x_offset = offsets_ + worker * 2 * taps_limit_;
-    int64_t* w_offset = x_offset + taps_limit_;
-    for (int64_t s = 0; s < count_; ++s) {
-      const ColumnSpan& columns = spans_[s];
-      int64_t taps = 0;
-      for (int64_t kh = 0; kh < rows_axis_.kernel; ++kh) {
-        const int64_t source_row = rows_axis_.source(row, kh);
-        if (source_row < 0) continue;
-        for (int32_t t = columns.taps_begin; t < columns.taps_end; ++t, ++taps) {
-          const int64_t kw = taps_[t];
-          x_offset[taps] = (source_row * columns_axis_.source_size + columns_axis_.source(columns.first, kw)) * channels_;
-          w_offset[taps] = (kh * columns_axis_.kernel + kw) * channels_;
-        }
-      }
-      body(DepthwiseSpan{channels_, columns.pixels, taps, x_offset, w_offset, source_step_ * channels_, step_ * channels_},
-           row * columns_axis_.target_size + columns.first);
+  void each(int64_t row, int worker, Body body) const {
+    int64_t first = 0, last = -1;  // kernel rows that touch the target row
+    for (int64_t kh = 0; kh < rows_.kernel; ++kh) {
+      if (rows_.source(row, kh) < 0) continue;
+      if (last < 0) first = kh;
+      last = kh;
     }
+    const Offsets& offsets = offsets_of(row, first, last, worker);
+    const int64_t source = last < 0 ? 0 : rows_.source(row, first) * columns_.source_size * channels_;
+    for (int64_t s = 0; s < count_; ++s) body(offsets.spans[s], source, (row * columns_.target_size + spans_[s].first) * channels_);
   }
 
  private:
-  Axis rows_axis_, columns_axis_;
-  int64_t channels_, taps_limit_;
+  // The spans of a row, counted from its first source row: the same for all rows that see the same kernel rows.
+  struct Offsets {
+    int64_t first, last;
+    DepthwiseSpan* spans;
+    int64_t* values;
+  };
+  const Offsets& offsets_of(int64_t row, int64_t first, int64_t last, int worker) const;
+
+  Axis rows_, columns_;
+  int64_t channels_;
   int64_t step_, source_step_;  // between the pixels of a span
   int64_t count_ = 0;
+  int workers_;
+  int64_t values_per_worker_;
   ColumnSpan* spans_;
   int32_t* taps_;
-  int64_t* offsets_;  // per worker: of x, of the kernel
+  Offsets* offsets_;  // per worker
+  DepthwiseSpan* worker_spans_;
+  int64_t* worker_values_;
 };
 
 }  // namespace pcqat

@@ -8,31 +8,41 @@ namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-// P consecutive pixels of one vector of channels share every load of the kernel.
-template <int P, typename Access>
-PCQAT_INLINE void depthwise_pixels(const DepthwiseSpan& s, Access access, const float* x, const float* kernel, Vec bias, Vec low, Vec high,
-                                   float* y) {
-  Vec sum[P];
-  PCQAT_UNROLL for (int p = 0; p < P; ++p) sum[p] = bias;
-  for (int64_t t = 0; t < s.taps; ++t) {
-    const Vec weight = access.load(kernel + s.w_offset[t]);
-    const float* in = x + s.x_offset[t];
-    PCQAT_UNROLL for (int p = 0; p < P; ++p) sum[p] = fma(access.load(in + p * s.x_step), weight, sum[p]);
+// P consecutive pixels of V vectors of channels: the kernel is loaded once for all pixels, the offsets once for all.
+template <int P, int V, typename Access>
+PCQAT_INLINE void depthwise_tile(const DepthwiseSpan& s, Access access, const float* x, const float* kernel, const float* bias, Vec low,
+                                 Vec high, float* y) {
+  Vec sum[P][V];
+  PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+    const Vec start = bias == nullptr ? Vec{} : access.load(bias + v * kLanes);
+    PCQAT_UNROLL for (int p = 0; p < P; ++p) sum[p][v] = start;
   }
-  PCQAT_UNROLL for (int p = 0; p < P; ++p) access.store(y + p * s.y_step, clamp(sum[p], low, high));
+  for (int64_t t = 0; t < s.taps; ++t) {
+    const float* in = x + s.x_offset[t];
+    const float* weights = kernel + s.w_offset[t];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+      const Vec weight = access.load(weights + v * kLanes);
+      PCQAT_UNROLL for (int p = 0; p < P; ++p) sum[p][v] = fma(access.load(in + p * s.x_step + v * kLanes), weight, sum[p][v]);
+    }
+  }
+  PCQAT_UNROLL for (int p = 0; p < P; ++p) {
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) access.store(y + p * s.y_step + v * kLanes, clamp(sum[p][v], low, high));
+  }
 }
 
 void depthwise(const DepthwiseSpan& s, const float* x, const float* kernel, const float* bias, float low, float high, float* y) {
   const Vec lowest = splat(low), highest = splat(high);
-  for_vectors(s.channels, [&](int64_t c, auto access) {
-    const Vec start = bias == nullptr ? Vec{} : access.load(bias + c);
+  for_channels(s.channels, [&](int64_t c, auto access, auto count) {
+    constexpr int V = decltype(count)::value;
+    const float* const offset = bias == nullptr ? nullptr : bias + c;
+    const auto tile = [&](auto pixels, int64_t p) {
+      depthwise_tile<decltype(pixels)::value, V>(s, access, x + c + p * s.x_step, kernel + c, offset, lowest, highest, y + c + p * s.y_step);
+    };
     int64_t p = 0;
-    for (; p + 4 <= s.pixels; p += 4) {
-      depthwise_pixels<4>(s, access, x + c + p * s.x_step, kernel + c, start, lowest, highest, y + c + p * s.y_step);
-    }
-    for (; p < s.pixels; ++p) {
-      depthwise_pixels<1>(s, access, x + c + p * s.x_step, kernel + c, start, lowest, highest, y + c + p * s.y_step);
-    }
+    for (; p + 4 <= s.pixels; p += 4) tile(Count<4>{}, p);
+    if (s.pixels - p == 3) tile(Count<3>{}, p);
+    else if (s.pixels - p == 2) tile(Count<2>{}, p);
+    else if (s.pixels - p == 1) tile(Count<1>{}, p);
   });
 }
 
@@ -57,7 +67,8 @@ void depthwise_gradient(const DepthwiseSpan& s, const float* x, const float* dy,
   for_vectors(s.channels, [&](int64_t c, auto access) {
     int64_t t = 0;
     for (; t + 9 <= s.taps; t += 9) depthwise_gradient_taps<9>(s, access, t, x + c, dy + c, d_kernel + c);
-    for (; t + 3 <= s.taps; t += 3) depthwise_gradient_taps<3>(s, access, t, x + c, dy + c, d_kernel + c);
+    for (; t + 6 <= s.taps; t += 6) depthwise_gradient_taps<6>(s, access, t, x + c, dy + c, d_kernel + c);
+    for (; t + 2 <= s.taps; t += 2) depthwise_gradient_taps<2>(s, access, t, x + c, dy + c, d_kernel + c);
     for (; t < s.taps; ++t) depthwise_gradient_taps<1>(s, access, t, x + c, dy + c, d_kernel + c);
   });
 }

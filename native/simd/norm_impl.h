@@ -17,21 +17,6 @@ PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
   for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(values[i]);
 }
 
-// body(c, access, vectors) over groups of channels: `vectors` (a compile-time constant) whole vectors, then single ones,
-// then the rest. Several at a time hide the latency of the running sums.
-template <int N>
-struct Count {
-  static constexpr int value = N;
-};
-template <typename Body>
-PCQAT_INLINE void for_channels(int64_t channels, Body body) {
-  constexpr int kGroup = kLanes == 16 ? 4 : 2;
-  int64_t c = 0;
-  for (; c + kGroup * kLanes <= channels; c += kGroup * kLanes) body(c, Whole{}, Count<kGroup>{});
-  for (; c + kLanes <= channels; c += kLanes) body(c, Whole{}, Count<1>{});
-  if (c < channels) body(c, Part{channels - c}, Count<1>{});
-}
-
 void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& out) {
   for (int64_t c = 0; c < channels; ++c) {
     out.sum[c] = out.squares[c] = 0;
