@@ -11,7 +11,13 @@ import { arrayOf, load, modelBefore, type Trace, traces, wrap } from '../../supp
 /** The 80 training rows: what the reference's converter got as representative data. */
 function representativeData({ steps, net }: Trace): Dataset {
   const x = steps.flatMap((step) => [...arrayOf(step.x)]);
-  return { name: 'training rows', size: 80, inputShape: net === 'dense' ? [10] : [8, 8, 3], x: Float32Array.from(x), y: new Int32Array(80) };
+  return {
+    name: 'training rows',
+    size: 80,
+    inputShape: net === 'dense' ? [10] : [8, 8, 3],
+    x: Float32Array.from(x),
+    y: new Int32Array(80),
+  };
 }
 
 /**
@@ -43,7 +49,8 @@ function pairs(ours: TfliteModel, theirs: TfliteModel): Pair[] {
 }
 
 const int32 = ({ data }: TfliteTensor): Int32Array => new Int32Array(data!.slice().buffer);
-const ratios = (a: TfliteTensor, b: TfliteTensor): number => Math.max(...Array.from(a.scale, (scale, i) => Math.abs(scale / b.scale[i]! - 1)));
+const ratios = (a: TfliteTensor, b: TfliteTensor): number =>
+  Math.max(...Array.from(a.scale, (scale, i) => Math.abs(scale / b.scale[i]! - 1)));
 
 /** One unit in the last place of f32, twice over: the reference multiplies in f32 where we multiply in double. */
 const ULPS = 2.5e-7;
@@ -78,7 +85,8 @@ describe('convertToInt8 against the reference converter (spec 5.1)', () => {
         if (!stale) expect(weight.data, `${op}: codes`).to.deep.equal(theirWeight.data);
         // Codes of the bias are large: their scale may differ in the last bit of f32.
         const [b, t] = [int32(bias), int32(theirBias)];
-        for (const [c, code] of t.entries()) expect(Math.abs(b[c]! - code), `${op}: bias`).to.be.at.most(1 + Math.abs(code) * 2 * tolerance);
+        for (const [c, code] of t.entries())
+          expect(Math.abs(b[c]! - code), `${op}: bias`).to.be.at.most(1 + Math.abs(code) * 2 * tolerance);
       }
     });
   }
