@@ -63,9 +63,13 @@ std::vector<float> initial_centroids(const std::vector<float>& w, CentroidMethod
   int64_t below = std::llrint(static_cast<double>(k - 1) * static_cast<double>(negatives) / static_cast<double>(negatives + positives));
   int64_t above = k - 1 - below;
   if (method == CentroidMethod::kmeans_plus_plus) {
-    // The reference fails here (W30): k-means++ cannot pick more points than there are.
-    below = std::min(below, negatives);
+    // k-means++ cannot pick more points than there are, and the reference fails (W30). What one sign cannot use, the other gets.
+    if (below > negatives) {
+      below = negatives;
+      above = k - 1 - below;
+    }
     above = std::min(above, positives);
+    below = std::min(k - 1 - above, negatives);
   }
   std::vector<float> centroids;
   // Rounding in the density method may carry a centroid of tiny weights across zero; its side is part of the result.

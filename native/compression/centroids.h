@@ -9,7 +9,8 @@ namespace pcqat {
 enum class CentroidMethod { linear, random, density, kmeans_plus_plus };
 
 // k centroids for w. With `preserve_sparsity`: exactly 0, and the rest shared between the negative and the positive weights
-// in proportion to their number; fewer than k where a sign has fewer weights than its share; [0] for an all-zero weight.
+// in proportion to their number; [0] for an all-zero weight. Fewer than k also where a sign is missing, or where there are
+// fewer weights than centroids to pick.
 std::vector<float> initial_centroids(const std::vector<float>& w, CentroidMethod method, int64_t k, bool preserve_sparsity, uint64_t seed);
 
 // The methods themselves; k >= 1.

@@ -64,6 +64,7 @@ void test_fake_quant(Checks& checks);
 void test_pool(Checks& checks);
 void test_loss(Checks& checks);
 void test_optim(Checks& checks);
+void test_weight_chain(Checks& checks);
 void test_thread_pool(Checks& checks);
 
 }  // namespace pcqat::test

@@ -1,4 +1,4 @@
-// Every f32 operator on every instruction set of this CPU. Exit code 0 when all checks pass.
+// Every f32 operator and the weight chain on every instruction set of this CPU. Exit code 0 when all checks pass.
 #include "check.h"
 
 int main() {
@@ -13,5 +13,6 @@ int main() {
   pcqat::test::test_pool(checks);
   pcqat::test::test_loss(checks);
   pcqat::test::test_optim(checks);
+  pcqat::test::test_weight_chain(checks);
   return checks.finish();
 }

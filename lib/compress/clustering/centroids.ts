@@ -22,27 +22,7 @@ export function initialCentroids(
   preserveSparsity: boolean,
   seed: number,
 ): Float32Array {
-  const native = loadBinding();
-  if (!preserveSparsity) return native.initCentroids(values, init, Math.min(k, values.length), false, seed);
-  const negative = values.filter((value) => value < 0);
-  const positive = values.filter((value) => value > 0);
-  const nonZeros = negative.length + positive.length;
-  const negativeShare = nonZeros === 0 ? 0 : roundHalfEven(((k - 1) * negative.length) / nonZeros);
-  const positiveShare = k - 1 - negativeShare;
-  if (init !== 'kmeans++' || (negativeShare <= negative.length && positiveShare <= positive.length)) {
-    return native.initCentroids(values, init, k, true, seed);
-  }
-  const fewNegatives = negativeShare > negative.length;
-  const negatives = Math.min(negative.length, fewNegatives ? negativeShare : k - 1 - positive.length);
-  const positives = Math.min(positive.length, k - 1 - negatives);
-  const part = (side: Float32Array, count: number) =>
-    count > 0 ? native.initCentroids(side, init, count, false, seed) : new Float32Array(0);
-  return Float32Array.of(...part(negative, negatives), 0, ...part(positive, positives));
-}
-
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
+  // Without preserveSparsity k-means++ refuses to pick more centroids than there are weights.
+  const most = preserveSparsity ? k : Math.min(k, values.length);
+  return loadBinding().initCentroids(values, init, most, preserveSparsity, seed);
 }

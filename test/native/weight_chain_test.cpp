@@ -1,0 +1,183 @@
+// The fused weight chain against its definition: every combination of options, on every instruction set and with 1, 2 and
+// 4 threads. Everything is equal to the bit except the centroid gradients, whose sums have an error bound and the same
+// bits everywhere.
+#include "compression/weight_chain.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "check.h"
+#include "weight_chain_reference.h"
+
+namespace pcqat::test {
+namespace {
+
+ChainState make_state(Random& random, const ChainOptions& o, int64_t rows, int64_t channels) {
+  const int64_t size = rows * channels, codebooks = o.codebook_per_channel ? channels : 1;
+  ChainState s{};
+  s.rows = rows;
+  s.channels = channels;
+  s.weight = random.floats(size);
+  for (int64_t i = 0; i < size; i += 11) s.weight[static_cast<size_t>(i)] = static_cast<float>(random.between(-4, 4)) / 4;  // ties
+  s.used.assign(static_cast<size_t>(size), 7);
+  for (int64_t i = 0; i < size; ++i) s.mask.push_back(random.between(0, 2) != 0);
+  if (o.k > 0) {
+    s.centroids = random.floats(codebooks * o.k);
+    for (size_t j = 3; j < s.centroids.size(); j += 4) s.centroids[j] = s.centroids[j - 1];  // duplicates
+    for (size_t j = 1; j < s.centroids.size(); j += 5) s.centroids[j] = static_cast<float>(random.between(-2, 2)) / 2;
+    s.indices.assign(static_cast<size_t>(size), -1);
+    for (int64_t row = 0; row < codebooks; ++row) s.zero_index.push_back(static_cast<int32_t>(random.between(-1, o.k - 1)));
+  }
+  const size_t ranges = o.range == ChainOptions::no_range ? 0 : o.range == ChainOptions::tensor_range ? 1 : static_cast<size_t>(channels);
+  s.min.assign(ranges, 5);
+  s.max.assign(ranges, 5);
+  return s;
+}
+
+WeightChain bind(ChainState& s, const ChainOptions& o) {
+  WeightChain c;
+  c.size = s.rows * s.channels;
+  c.channels = s.channels;
+  c.weight = s.weight.data();
+  c.used = s.used.data();
+  if (o.mask != ChainOptions::no_mask) c.mask = s.mask.data();
+  c.mask_write_back = o.mask == ChainOptions::write_back;
+  c.mask_gradient = o.mask == ChainOptions::mask_gradient;
+  if (o.k > 0) {
+    c.centroids = s.centroids.data();
+    c.indices = s.indices.data();
+    c.k = o.k;
+    c.codebook_per_channel = o.codebook_per_channel;
+    if (o.pin != ChainOptions::no_pin) c.zero_index = s.zero_index.data();
+    c.zero_pin_equal = o.pin == ChainOptions::pin_equal;
+    c.average = o.average;
+  }
+  if (o.range != ChainOptions::no_range) {
+    c.min = s.min.data();
+    c.max = s.max.data();
+    c.range_per_channel = o.range == ChainOptions::channel_range;
+    c.bits = o.bits;
+  }
+  return c;
+}
+
+std::string describe(const ChainOptions& o, int64_t rows, int64_t channels) {
+  const auto number = [](int64_t v) { return std::to_string(v); };
+  return "weight chain " + number(rows) + "x" + number(channels) + " mask " + number(o.mask) + " k " + number(o.k) +
+         (o.codebook_per_channel ? " per channel" : "") + " pin " + number(o.pin) + (o.average ? " average" : "") + " range " +
+         number(o.range) + " bits " + number(o.bits) + (o.training ? "" : " inference");
+}
+
+// Equal numbers; −0 and +0 are the same.
+bool same(const std::vector<float>& a, const std::vector<float>& b) { return a == b; }
+
+class Harness {
+ public:
+  explicit Harness(Checks& checks) : checks_(checks) {
+    const Kernels* tables[5];
+    const int count = supported_kernels(tables);
+    tables_.assign(tables, tables + count);
+    for (const int threads : {1, 2, 4}) pools_.push_back(std::make_unique<ThreadPool>(threads));
+  }
+
+  void run(const ChainOptions& o, int64_t rows, int64_t channels, uint64_t seed) {
+    Random random(seed);
+    const ChainState start = make_state(random, o, rows, channels);
+    const std::vector<float> d_used = random.floats(rows * channels);
+    ChainState expected = start;
+    reference_forward(expected, o);
+    const ChainGradient gradient = reference_backward(expected, o, d_used);
+    if (!o.training) {
+      expected.weight = start.weight;
+      expected.centroids = start.centroids;
+    }
+    std::vector<float> first_sums;
+    for (const Kernels* kernels : tables_) {
+      for (const auto& pool : pools_) {
+        const std::string what = describe(o, rows, channels) + " on " + kernels->isa + ", " + std::to_string(pool->threads()) + " threads";
+        ChainState s = start;
+        const WeightChain chain = bind(s, o);
+        const size_t bytes = (weight_chain_workspace(chain) + 127) / 64 * 64;
+        const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
+        std::memset(workspace.get(), 0xff, bytes);
+        weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
+        const bool forward = same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) &&
+                             same(s.max, expected.max) && same(s.weight, expected.weight) && same(s.centroids, expected.centroids);
+        checks_.check(forward, what + ": forward");
+
+        std::memset(workspace.get(), 0xff, bytes);  // other operators use it in between
+        std::vector<float> d_weight = d_used, sums(gradient.centroids.size(), 3);
+        // In place with the last thread count, as the executor does.
+        const float* dy = pool->threads() == 4 ? d_weight.data() : d_used.data();
+        weight_chain_backward(chain, dy, d_weight.data(), sums.data(), workspace.get(), *kernels, *pool);
+        checks_.check(same(d_weight, gradient.weight), what + ": gradient of the weight");
+        bool close = true;
+        for (size_t j = 0; j < sums.size(); ++j) {
+          const double terms = static_cast<double>(std::max<int64_t>(gradient.members[j], 1));
+          close = close && std::fabs(sums[j] - gradient.centroids[j]) <= sum_bound(terms, gradient.magnitude[j]);
+        }
+        checks_.check(close, what + ": gradient of the centroids");
+        if (first_sums.empty()) first_sums = sums;
+        checks_.check(same(sums, first_sums), what + ": the same bits everywhere");
+      }
+    }
+  }
+
+ private:
+  Checks& checks_;
+  std::vector<const Kernels*> tables_;
+  std::vector<std::unique_ptr<ThreadPool>> pools_;
+};
+
+void run_codebooks(Harness& harness, ChainOptions o, int64_t rows, int64_t channels, uint64_t& seed) {
+  harness.run(o, rows, channels, ++seed);
+  for (const int64_t k : {1, 5, 16, 40, 70}) {
+    o.k = k;
+    for (const bool per_channel : {false, true}) {
+      o.codebook_per_channel = per_channel;
+      for (const auto pin : {ChainOptions::no_pin, ChainOptions::pin_index, ChainOptions::pin_equal}) {
+        o.pin = pin;
+        o.average = k != 16 && pin == ChainOptions::pin_equal;
+        harness.run(o, rows, channels, ++seed);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void test_weight_chain(Checks& checks) {
+  Harness harness(checks);
+  uint64_t seed = 100;
+  const int64_t shapes[][2] = {{1, 1}, {5, 3}, {19, 40}, {150, 1}};
+  for (const auto& shape : shapes) {
+    for (const auto mask : {ChainOptions::no_mask, ChainOptions::write_back, ChainOptions::mask_gradient}) {
+      for (const auto range : {ChainOptions::no_range, ChainOptions::tensor_range, ChainOptions::channel_range}) {
+        ChainOptions o;
+        o.mask = mask;
+        o.range = range;
+        run_codebooks(harness, o, shape[0], shape[1], seed);
+      }
+    }
+  }
+  // Several chunks; other bit widths; inference.
+  for (const bool training : {true, false}) {
+    for (const auto range : {ChainOptions::tensor_range, ChainOptions::channel_range}) {
+      ChainOptions o;
+      o.mask = training ? ChainOptions::write_back : ChainOptions::mask_gradient;
+      o.range = range;
+      o.bits = training ? 4 : 8;
+      o.training = training;
+      harness.run(o, 900, 33, ++seed);
+      o.k = 16;
+      o.pin = ChainOptions::pin_index;
+      harness.run(o, 900, 33, ++seed);
+      harness.run(o, 30000, 1, ++seed);
+      harness.run(o, 2, 20000, ++seed);
+      o.codebook_per_channel = true;
+      harness.run(o, 5000, 5, ++seed);
+    }
+  }
+}
+
+}  // namespace pcqat::test
