@@ -69,11 +69,34 @@ interface Base {
 
 /** One instruction. Instructions are executed in order; each value is written once. */
 export type Instruction =
-  | (Base & { readonly op: 'conv2d' | 'depthwiseConv2d'; readonly kernel: TensorId; readonly bias?: TensorId; readonly strides: Pair; readonly padding: Padding4; readonly dilation: Pair; readonly activation?: Activation })
+  | (Base & {
+      readonly op: 'conv2d' | 'depthwiseConv2d';
+      readonly kernel: TensorId;
+      readonly bias?: TensorId;
+      readonly strides: Pair;
+      readonly padding: Padding4;
+      readonly dilation: Pair;
+      readonly activation?: Activation;
+    })
   | (Base & { readonly op: 'dense'; readonly kernel: TensorId; readonly bias?: TensorId; readonly activation?: Activation })
-  | (Base & { readonly op: 'batchNorm'; readonly gamma: TensorId; readonly beta: TensorId; readonly movingMean: TensorId; readonly movingVariance: TensorId; readonly momentum: number; readonly epsilon: number; readonly activation?: Activation; readonly fakeQuant?: ActivationFakeQuant })
+  | (Base & {
+      readonly op: 'batchNorm';
+      readonly gamma: TensorId;
+      readonly beta: TensorId;
+      readonly movingMean: TensorId;
+      readonly movingVariance: TensorId;
+      readonly momentum: number;
+      readonly epsilon: number;
+      readonly activation?: Activation;
+      readonly fakeQuant?: ActivationFakeQuant;
+    })
   | (Base & { readonly op: 'activation'; readonly activation: Activation; readonly fakeQuant?: ActivationFakeQuant })
-  | (Base & { readonly op: 'add'; /** second operand, same shape */ readonly other: ValueId; readonly activation?: Activation; readonly fakeQuant?: ActivationFakeQuant })
+  | (Base & {
+      readonly op: 'add';
+      /** second operand, same shape */ readonly other: ValueId;
+      readonly activation?: Activation;
+      readonly fakeQuant?: ActivationFakeQuant;
+    })
   | (Base & { readonly op: 'averagePool' | 'maxPool'; readonly pool: Pair; readonly strides: Pair; readonly padding: Padding4 })
   | (Base & { readonly op: 'globalAveragePool' })
   | (Base & { readonly op: 'pad'; readonly padding: Padding4 })
@@ -122,7 +145,12 @@ export interface WeightChainSpec {
 
 export type LossSpec =
   /** Mean over the batch of `-Σ q log softmax(logits)`, q = smoothed label. */
-  | { readonly kind: 'softmaxCrossEntropy'; readonly logits: ValueId; readonly labels: 'sparse' | 'dense'; readonly labelSmoothing?: number }
+  | {
+      readonly kind: 'softmaxCrossEntropy';
+      readonly logits: ValueId;
+      readonly labels: 'sparse' | 'dense';
+      readonly labelSmoothing?: number;
+    }
   /** Mean over batch and elements of `(prediction - target)²`. */
   | { readonly kind: 'meanSquaredError'; readonly prediction: ValueId };
 
@@ -140,7 +168,13 @@ export interface ProgramSpec {
 
 export type OptimizerSpec =
   /** Spec 0.4; `adamw` adds decoupled decay `w -= lr * weightDecay * w`. */
-  | { readonly kind: 'adam' | 'adamw'; readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly weightDecay?: number }
+  | {
+      readonly kind: 'adam' | 'adamw';
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly weightDecay?: number;
+    }
   /** Keras SGD: `v = momentum * v - lr * g; w += v` (Nesterov: `w += momentum * v - lr * g`). `weightDecay` is L2: `g += weightDecay * w`. */
   | { readonly kind: 'sgd'; readonly momentum: number; readonly nesterov: boolean; readonly weightDecay?: number };
 
@@ -257,7 +291,13 @@ export interface CompressionFunctions {
    * Spec 2.4. KMEANS_PLUS_PLUS, DENSITY_BASED and LINEAR are bit-exact with the reference. RANDOM is uniform in
    * [min, max) from `seed`. With `preserveSparsity` the result may have fewer than `k` entries (all-zero tensor: `[0]`).
    */
-  initCentroids(w: Float32Array, method: 'linear' | 'random' | 'density-based' | 'kmeans++', k: number, preserveSparsity: boolean, seed?: number): Float32Array;
+  initCentroids(
+    w: Float32Array,
+    method: 'linear' | 'random' | 'density-based' | 'kmeans++',
+    k: number,
+    preserveSparsity: boolean,
+    seed?: number,
+  ): Float32Array;
   /**
    * Nearest centroid of each weight by searching the sorted codebook; exact f32 distances, ties to the lowest index.
    * `channels = 0`: one codebook; otherwise `centroids` is `[channels, K]` and channel = last axis.
@@ -266,14 +306,39 @@ export interface CompressionFunctions {
   /** `out[i] = centroids[indices[i]]`. */
   gatherCentroids(indices: Int32Array, centroids: Float32Array, channels: number, out: Float32Array, isa?: Isa): void;
   /** Gradient of the centroids (spec 2.5) from the gradient of the clustered weight, in f32 with a fixed order. */
-  centroidGradient(indices: Int32Array, gradient: Float32Array, channels: number, k: number, aggregation: 'sum' | 'average', out: Float32Array, isa?: Isa): void;
+  centroidGradient(
+    indices: Int32Array,
+    gradient: Float32Array,
+    channels: number,
+    k: number,
+    aggregation: 'sum' | 'average',
+    out: Float32Array,
+    isa?: Isa,
+  ): void;
   /**
    * Spec 3.5, bit-exact. `min`/`max` have length 1 (per tensor, divides by the scale) or the number of channels
    * (last axis, multiplies by the inverse).
    */
-  fakeQuantize(x: Float32Array, min: Float32Array, max: Float32Array, bits: number, narrowRange: boolean, out: Float32Array, isa?: Isa): void;
+  fakeQuantize(
+    x: Float32Array,
+    min: Float32Array,
+    max: Float32Array,
+    bits: number,
+    narrowRange: boolean,
+    out: Float32Array,
+    isa?: Isa,
+  ): void;
   /** `dx = dy` where `x` lies in the nudged range, else 0 (spec 3.5). */
-  fakeQuantizeGradient(dy: Float32Array, x: Float32Array, min: Float32Array, max: Float32Array, bits: number, narrowRange: boolean, dx: Float32Array, isa?: Isa): void;
+  fakeQuantizeGradient(
+    dy: Float32Array,
+    x: Float32Array,
+    min: Float32Array,
+    max: Float32Array,
+    bits: number,
+    narrowRange: boolean,
+    dx: Float32Array,
+    isa?: Isa,
+  ): void;
   /** Symmetric LastValue range per tensor (`channels = 0`) or per channel: `[-a, a]` (spec 3.4). */
   symmetricRange(w: Float32Array, channels: number, min: Float32Array, max: Float32Array, isa?: Isa): void;
 }
@@ -351,5 +416,8 @@ export interface Binding extends CompressionFunctions {
   /** Loads the CUDA module at `path` (once per process) and says what it found. Never throws for a missing GPU. */
   loadCuda(path: string): CudaInfo;
   /** The compression kernels on the GPU: same semantics, `ERR_CUDA_UNAVAILABLE` unless `loadCuda` found a device. */
-  readonly cuda: Pick<CompressionFunctions, 'applyMask' | 'assignCentroids' | 'gatherCentroids' | 'centroidGradient' | 'fakeQuantize' | 'fakeQuantizeGradient' | 'symmetricRange'>;
+  readonly cuda: Pick<
+    CompressionFunctions,
+    'applyMask' | 'assignCentroids' | 'gatherCentroids' | 'centroidGradient' | 'fakeQuantize' | 'fakeQuantizeGradient' | 'symmetricRange'
+  >;
 }

@@ -104,7 +104,7 @@ function load(): Loaded {
   throw new PcqatError('ERR_NATIVE_MISSING', `The native core of pcqat ${version} could not be loaded on ${platformName()}:${list}`, {
     remedy:
       'Install again without --omit=optional (and without a lock file made for another platform) so that npm adds the platform package; ' +
-      'or build from source with `npm run build:native` in a checkout (needs CMake and a C++17 compiler) and point PCQAT_ADDON at the result.',
+      'or build from source with `npx pcqat-build` (in a checkout: `npm run build:native`), which needs CMake and a C++17 compiler.',
   });
 }
 

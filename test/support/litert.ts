@@ -55,7 +55,6 @@ async function load(): Promise<LiteRt> {
   const globals = globalThis as Record<string, unknown>;
   globals['self'] = globalThis;
   globals['importScripts'] = (file: string): void => {
-    // eslint-disable-next-line @typescript-eslint/no-implied-eval -- what importScripts does
     const run = new Function('require', '__filename', '__dirname', `${readFileSync(file, 'utf8')}; return ModuleFactory`) as (
       ...environment: unknown[]
     ) => unknown;

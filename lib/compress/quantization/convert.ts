@@ -40,8 +40,8 @@ export interface ConvertOptions {
  * ```ts
  * import { convertToInt8, createModel, encodeTflite, GraphBuilder } from 'pcqat';
  * const builder = new GraphBuilder('tiny');
- * builder.dense(builder.input([4]), { units: 2 });
- * const model = createModel(builder.build(), { seed: 1 });
+ * const logits = builder.dense(builder.input([4]), { units: 2 });
+ * const model = createModel(builder.build(logits), { seed: 1 });
  * const x = Float32Array.from({ length: 32 }, (_, i) => Math.sin(i));
  * const representativeData = { name: 'sine', size: 8, inputShape: [4], x, y: new Int32Array(8) };
  * const tflite = await convertToInt8(model, { representativeData });

@@ -97,6 +97,8 @@ describe('saveModel and loadModel', () => {
 
 describe('decodeModel', () => {
   const { json, bin } = encodeModel(fullModel());
+  // Tests break the file in every place, whatever its type.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   type Json = Record<string, any>;
   /** Decodes with a change to the JSON. */
   const changed = (change: (file: Json) => void) => () => {

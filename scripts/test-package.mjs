@@ -1,0 +1,167 @@
+// Installs the packed packages into an empty folder, as a user gets them, and checks what is in them and that they work.
+// Ends with a line `N passed, M failed`. Dependencies come from npm's cache or the registry.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const packages = path.join(root, 'build', 'packages');
+const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+const platform = `${process.platform}-${process.arch}-gnu`;
+const tarball = (name) => path.join(packages, `${name}-${version}.tgz`);
+
+let passed = 0;
+let failed = 0;
+function check(name, body) {
+  try {
+    body();
+    passed++;
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAILED  ${name}\n${error.message}`);
+  }
+}
+
+function must(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+function run(command, args, cwd, env = {}) {
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8', env: { ...process.env, ...env } });
+  return { status, stdout, stderr };
+}
+
+function install(...tarballs) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'pcqat-install-'));
+  writeFileSync(path.join(folder, 'package.json'), '{ "name": "user", "version": "1.0.0", "type": "module" }\n');
+  execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--omit=optional', ...tarballs], {
+    cwd: folder,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  return folder;
+}
+
+const SMOKE = `
+import { existsSync } from 'node:fs';
+import { nativeInfo, loadFsdd, zoo, fit, adam, evaluate } from 'pcqat';
+if (!nativeInfo().path.includes('@pcqat')) throw new Error('not the core of the platform package: ' + nativeInfo().path);
+const { train, validation } = await loadFsdd();
+const model = zoo.dsCnn({ size: 'S', classes: 10 });
+await fit(model, { train: { ...train, size: 300, x: train.x.subarray(0, 300 * 490), y: train.y.subarray(0, 300) }, epochs: 1, batchSize: 100, optimizer: adam({ learningRate: 1e-3 }) });
+const { loss } = await evaluate(model, validation);
+if (!Number.isFinite(loss)) throw new Error('loss ' + loss);
+`;
+
+rmSync(packages, { recursive: true, force: true });
+execFileSync(process.execPath, [path.join(root, 'scripts', 'pack.mjs')], { stdio: 'inherit' });
+
+const folder = install(tarball('pcqat'), tarball(`pcqat-${platform}`));
+const installed = path.join(folder, 'node_modules', 'pcqat');
+const npx = path.join(folder, 'node_modules', '.bin', 'pcqat');
+const manifest = JSON.parse(readFileSync(path.join(installed, 'package.json'), 'utf8'));
+
+check('no package runs anything at install', () => {
+  const lifecycle = ['preinstall', 'install', 'postinstall', 'prepare', 'prepublish'];
+  const guilty = readdirSync(path.join(folder, 'node_modules'), { recursive: true })
+    .filter((file) => /(^|\/)(pcqat|@pcqat\/[^/]+)\/package\.json$/.test(file))
+    .filter((file) =>
+      Object.keys(JSON.parse(readFileSync(path.join(folder, 'node_modules', file), 'utf8')).scripts ?? {}).some((name) =>
+        lifecycle.includes(name),
+      ),
+    );
+  must(guilty.length === 0, guilty.join(', '));
+  must(!readdirSync(installed).includes('binding.gyp'), 'npm would run node-gyp for a binding.gyp');
+});
+
+check('the package asks for platform packages of exactly its version', () => {
+  const wanted = Object.entries(manifest.optionalDependencies);
+  must(wanted.length > 0 && wanted.every(([name, range]) => name.startsWith('@pcqat/') && range === version), JSON.stringify(wanted));
+  must(manifest.devDependencies === undefined && manifest.scripts === undefined, 'development fields are left');
+});
+
+check('the package holds what it must, and nothing else', () => {
+  const entries = readdirSync(installed).sort().join(' ');
+  const expected = 'CHANGELOG.md CMakeLists.txt LICENSE README.md binding.d.ts data dist docs native package.json schema scripts';
+  must(entries === expected, `${entries}\ninstead of\n${expected}`);
+  const files = readdirSync(installed, { recursive: true });
+  for (const file of [
+    'data/fsdd/LICENSE',
+    'data/fsdd/audio.flac',
+    'dist/index.d.ts',
+    'schema/recipe.schema.json',
+    'native/include/napi.h',
+  ]) {
+    must(files.includes(file), `${file} is missing`);
+  }
+  const odd = files.filter((file) => /\.(node|tsbuildinfo|map|test\.js)$/.test(file) || file.includes('node_modules/'));
+  must(odd.length === 0, odd.join(', '));
+});
+
+check('the platform package says for whom it is', () => {
+  const { os, cpu, libc } = JSON.parse(readFileSync(path.join(folder, 'node_modules', '@pcqat', platform, 'package.json'), 'utf8'));
+  must(`${os}/${cpu}/${libc}` === `${process.platform}/${process.arch}/glibc`, `${os}/${cpu}/${libc}`);
+});
+
+check('it loads data, trains and evaluates', () => {
+  writeFileSync(path.join(folder, 'smoke.js'), SMOKE);
+  const { status, stderr } = run(process.execPath, ['smoke.js'], folder);
+  must(status === 0, stderr);
+});
+
+check('`pcqat info` works and names the version', () => {
+  const { status, stdout, stderr } = run(npx, ['info'], folder);
+  must(status === 0 && stdout.includes(version), stdout + stderr);
+});
+
+check('types resolve for a strict user', () => {
+  writeFileSync(
+    path.join(folder, 'user.ts'),
+    `import { nativeInfo, zoo, type Model } from 'pcqat';\nexport const model: Model = zoo.lenet5();\nexport const isa: string = nativeInfo().isa;\n`,
+  );
+  const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [
+    '--noEmit',
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--types',
+    'node',
+    '--typeRoots',
+    path.join(root, 'node_modules', '@types'),
+    'user.ts',
+  ];
+  const { status, stdout } = run(process.execPath, [tsc, ...args], folder);
+  must(status === 0, stdout);
+});
+
+check('without the platform package, one typed error says what to do', () => {
+  rmSync(path.join(folder, 'node_modules', '@pcqat'), { recursive: true });
+  writeFileSync(
+    path.join(folder, 'missing.js'),
+    `import { nativeInfo } from 'pcqat';\ntry { nativeInfo(); } catch (error) { console.log(error.name, error.code, error.message); }\n`,
+  );
+  const { stdout } = run(process.execPath, ['missing.js'], folder);
+  must(
+    /^PcqatError ERR_NATIVE_MISSING/.test(stdout) &&
+      stdout.includes(`package @pcqat/${platform}: not installed`) &&
+      stdout.includes('pcqat-build'),
+    stdout,
+  );
+});
+
+check('it builds from the source inside the package', () => {
+  const target = path.join(folder, 'node_modules', '.bin', 'pcqat-build');
+  const { status, stdout, stderr } = run(target, [], folder);
+  must(status === 0, (stdout + stderr).slice(-3000));
+  const info = run(npx, ['info'], folder);
+  must(info.status === 0, info.stdout + info.stderr);
+});
+
+rmSync(folder, { recursive: true, force: true });
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
