@@ -8,13 +8,12 @@ const STYLE = `
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --paper: #fff; --band: #f3f5f7; --one: #0969da; --two: #bc4c00; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --paper: #0d1117; --band: #161b22; --one: #58a6ff; --two: #f0883e; } }
 * { box-sizing: border-box; }
-body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
+body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 h1, h2, h3 { line-height: 1.2; } h3 { font-size: 1rem; margin: 0 0 .25rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; } td small { white-space: nowrap; }
-td small { color: var(--soft); }
+th:first-child, td:first-child { text-align: left; }
 .notes, .legend { color: var(--soft); }
 .grid2 { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); }
 .grid3 { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
@@ -61,7 +60,7 @@ function layerTable(columns: readonly ColumnReport[]): string {
     const weights = columns.map((column) => find(column, name)?.weights).find((count) => count !== undefined) ?? 0;
     const cells = columns.map((column) => {
       const layer = find(column, name);
-      return layer ? `<td>${percent(layer.zeros, 1)} % <small>zeros</small> · ${layer.codes} <small>codes</small></td>` : '<td>–</td>';
+      return layer ? `<td>${percent(layer.zeros, 1)} % · ${layer.codes}</td>` : '<td>–</td>';
     });
     return `<tr>${cell('td', name)}<td>${thousands(weights)}</td>${cells.join('')}</tr>`;
   });
@@ -111,6 +110,7 @@ ${tableNotes(report)
 <p class="legend"><span class="key"></span>training <span class="key dash"></span>validation; by epoch, logarithmic</p>
 <div class="grid2">${curves.join('')}</div>
 <h2>Layers</h2>
+<p class="legend">zeros % · distinct int8 codes in the file</p>
 ${layerTable(columns)}
 <h2>Weights before and after</h2>
 <p class="legend"><span class="key thin"></span>after the float base <span class="key"></span>as used at the end; heights are square roots of the counts</p>
