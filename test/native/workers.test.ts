@@ -68,6 +68,19 @@ describe('Sessions in worker_threads and at exit', () => {
     }
   });
 
+  it('end with a worker that is terminated inside a call', async () => {
+    for (let round = 0; round < 40; ++round) {
+      const worker = start(`
+        const [session, row] = [open(), x.subarray(0, 400)];
+        (async () => { for (;;) await session.forward(row); })();
+        parentPort.postMessage('running');
+      `);
+      await message(worker);
+      await new Promise((resolve) => setTimeout(resolve, round % 5));
+      await worker.terminate();
+    }
+  });
+
   it('report errors with the class of their own thread', async () => {
     const worker = start(`
       class Mine extends Error { constructor(code, message) { super(message); this.code = code; } }
