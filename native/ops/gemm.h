@@ -20,8 +20,8 @@ RightSide in_place(const float* b, int64_t n, const Context& context);
 // Packs b [k, n], or its transpose stored [n, k], into column panels.
 RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context);
 
-// c[m,n] = a · b with a(i, l) = a[i * a_row + l * a_k], then bias and activation, cut into chunks of rows (or of columns
-// when there are few rows).
+// c[m,n] = a · b with a(i, l) = a[i * a_row + l * a_k], then bias and activation, cut into chunks of rows or of
+// columns, whichever are more.
 struct LeftSide {
   const float* data;
   int64_t row, k;

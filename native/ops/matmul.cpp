@@ -16,6 +16,9 @@ namespace {
 // Multiply-adds that make a chunk worth handing to a thread: about 40 µs.
 constexpr int64_t kChunkProducts = 2'000'000;
 
+// Every chunk reads the whole other operand, so it has to have some rows (or columns) of its own.
+constexpr int64_t kChunkRows = 48;
+
 // Up to this many rows, the right-hand side is not worth packing.
 constexpr int64_t kFewRows = 64;
 
@@ -56,10 +59,10 @@ RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* pac
 void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation, float* c,
                   const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  const bool by_columns = m <= kFewRows;
+  const bool by_columns = n > m;
   const int64_t step = by_columns ? kernels.gemm_columns : kernels.gemm_rows;
-  const int64_t other = (by_columns ? m : n) * k;
-  const Chunks chunks = chunks_of(by_columns ? n : m, kChunkProducts / std::max<int64_t>(other, 1) + 1, step);
+  const int64_t products = (by_columns ? m : n) * k;  // of one row or column
+  const Chunks chunks = chunks_of(by_columns ? n : m, std::max(kChunkProducts / products + 1, kChunkRows), step);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t begin = chunks.begin(chunk), length = chunks.length(chunk);
     const int64_t i = by_columns ? 0 : begin, j = by_columns ? begin : 0;

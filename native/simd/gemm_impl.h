@@ -42,12 +42,19 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const f
     }
   }
   const int64_t a_row = g.a_row, a_k = g.a_k, b_k = g.b_k;
+  // A pointer to every third row: the two below are reached by addressing modes, so that twelve rows need few registers.
+  constexpr int kGroups = (R + 2) / 3;
+  const float* group[kGroups];
+  PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) {
+    group[q] = a + 3 * q * a_row;
+    __asm__("" : "+r"(group[q]));  // or the compiler derives one from the other again
+  }
   const auto step = [&](const Vec(&column)[V]) PCQAT_INLINE_LAMBDA {
     PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      const Vec factor = splat(a[i * a_row]);
+      const Vec factor = splat(group[i / 3][i % 3 * a_row]);
       PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(factor, column[v], sum[i][v]);
     }
-    a += a_k;
+    PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) group[q] += a_k;
     b += b_k;
   };
   // A row of b that is not padded may be read beyond its end as long as rows follow.
