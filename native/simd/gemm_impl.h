@@ -108,13 +108,40 @@ Tile tile_of(int64_t rows, int64_t columns) {
   return tile_of<kVectors>(rows);
 }
 
-void gemm(const GemmBlock& g) {
+// Copies `depth` rows of a column panel side by side, aligned and zero-filled to the full width.
+void pack_panel(int64_t depth, int64_t columns, const float* b, int64_t b_k, float* packed) {
+  for (int64_t l = 0; l < depth; ++l, b += b_k, packed += kColumns) {
+    if (columns == kColumns) {
+      PCQAT_UNROLL for (int v = 0; v < kVectors; ++v) store(packed + v * kLanes, load(b + v * kLanes));
+    } else {
+      PCQAT_UNROLL for (int v = 0; v < kVectors; ++v) {
+        const int64_t rest = columns - v * kLanes;
+        store(packed + v * kLanes, rest >= kLanes ? load(b + v * kLanes) : rest > 0 ? load_n(b + v * kLanes, rest) : Vec{});
+      }
+    }
+  }
+}
+
+void gemm(const GemmBlock& block) {
+  alignas(64) float panel[kDepth * kColumns];
+  GemmBlock g = block;
+  // Rows of b in place that cross cache lines, or lie so far apart that they compete for the same ones, are worth a copy
+  // when several tiles use it.
+  const bool pack = !block.b_padded && block.m > 3 * kRows && (block.b_k % kLanes != 0 || block.b_k >= 512);
+  if (pack) {
+    g.b_padded = true;
+    g.b_k = kColumns;
+  }
   for (int64_t done = 0; done < g.k || done == 0; done += kDepth) {
     const int64_t depth = g.k - done < kDepth ? g.k - done : kDepth;
     const bool last = done + depth >= g.k, accumulate = g.accumulate || done > 0;
     for (int64_t j = 0; j < g.n; j += kColumns) {
       const int64_t columns = g.n - j < kColumns ? g.n - j : kColumns;
-      const float* b = g.b + (j / kColumns) * g.b_panel + done * g.b_k;
+      const float* b = block.b + (j / kColumns) * block.b_panel + done * block.b_k;
+      if (pack) {
+        pack_panel(depth, columns, b, block.b_k, panel);
+        b = panel;
+      }
       const float* bias = g.bias == nullptr ? nullptr : g.bias + j;
       for (int64_t i = 0; i < g.m; i += kRows) {
         const int64_t rows = g.m - i < kRows ? g.m - i : kRows;
