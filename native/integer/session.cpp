@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 
 #include "error.h"
 
@@ -100,13 +101,22 @@ Session::Worker& Session::worker(int index) {
   return worker;
 }
 
+void Session::start_pool() {
+  if (pool_ != nullptr) return;
+  try {
+    pool_ = std::make_unique<ThreadPool>(threads_);
+  } catch (const std::system_error& error) {
+    throw Error("ERR_OPTION", "Could not start " + std::to_string(threads_) + " threads: " + error.what() + ".");
+  }
+}
+
 void Session::run(const uint8_t* input, int64_t rows, uint8_t* output) {
   const int64_t in_bytes = this->input().elements * size_of(this->input().dtype);
   const int64_t out_bytes = this->output().elements * size_of(this->output().dtype);
   if (rows <= 1 || threads_ == 1) {
     for (int64_t r = 0; r < rows; ++r) run_row(input + r * in_bytes, output + r * out_bytes, worker(0));
   } else {
-    if (pool_ == nullptr) pool_ = std::make_unique<ThreadPool>(threads_);
+    start_pool();
     for (int i = 0; i < threads_; ++i) worker(i);  // may throw, so not inside the tasks
     // Consecutive rows as one chunk, so that short rows do not pay for synchronization.
     const int64_t chunk = std::clamp<int64_t>(rows / 64, 1, 64);

@@ -33,6 +33,7 @@ class Session {
   };
 
   void plan();
+  void start_pool();
   Worker& worker(int index);
   void run_row(const uint8_t* input, uint8_t* output, Worker& worker) const;
 

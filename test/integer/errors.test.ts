@@ -1,9 +1,11 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import type { IntegerOperatorSpec, IntegerProgramSpec, IntegerTensorSpec } from '../../binding.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
-import { loadBinding } from '#lib/native.js';
-import { expectCode } from '../support/errors.js';
+import { loadBinding, nativeInfo } from '#lib/native.js';
+import { expectCode, expectRejection } from '../support/errors.js';
 import { bytesOf, goldenModels } from '../support/golden-tflite.js';
 
 const { IntegerSession } = loadBinding();
@@ -198,44 +200,64 @@ describe('IntegerSession, bad programs', () => {
   });
 
   it('rejects JavaScript values of the wrong kind', () => {
-    const bad = (spec: unknown, message: RegExp): void =>
-      expectCode(() => new IntegerSession(spec as IntegerProgramSpec), 'ERR_DTYPE', message);
-    bad(undefined, /program/);
-    bad({}, /tensors/);
-    bad({ ...relu({}), operators: [3] }, /operator 0/);
-    bad(relu({ scale: [1] as unknown as Float32Array }), /scale/);
-    bad(relu({ dtype: 'int4' as 'int8' }), /int4/);
-    bad(relu({ shape: ['1'] as unknown as number[] }), /shape/);
-    bad({ ...relu({}), inputs: [0.5] }, /inputs/);
+    const bad = (spec: unknown, code: 'ERR_DTYPE' | 'ERR_OPTION', message: RegExp): void =>
+      expectCode(() => new IntegerSession(spec as IntegerProgramSpec), code, message);
+    bad(undefined, 'ERR_DTYPE', /program/);
+    bad({}, 'ERR_OPTION', /tensors is missing/);
+    bad({ ...relu({}), operators: [3] }, 'ERR_DTYPE', /operators\[0\]/);
+    bad(relu({ scale: [1] as unknown as Float32Array }), 'ERR_DTYPE', /tensors\[0\]\.scale/);
+    bad(relu({ dtype: 'int4' as 'int8' }), 'ERR_OPTION', /int4/);
+    bad(relu({ shape: ['1'] as unknown as number[] }), 'ERR_DTYPE', /shape\[0\]/);
+    bad({ ...relu({}), inputs: [0.5] }, 'ERR_OPTION', /inputs/);
+    bad({ ...relu({}), operators: [{ ...relu({}).operators[0], options: 1 }] }, 'ERR_DTYPE', /options/);
   });
 
   it('checks its options', () => {
     expectCode(() => new IntegerSession(relu({}), { threads: 0 }), 'ERR_OPTION', /threads/);
-    expectCode(() => new IntegerSession(relu({}), { threads: 1.5 }), 'ERR_DTYPE', /threads/);
+    expectCode(() => new IntegerSession(relu({}), { threads: 1.5 }), 'ERR_OPTION', /threads/);
     expectCode(() => new IntegerSession(relu({}), { isa: 'sse2' as 'avx2' }), 'ERR_ISA', /sse2/);
+    expectCode(() => new IntegerSession(relu({}), { thread: 1 } as object), 'ERR_OPTION', /thread/);
   });
 });
 
 describe('IntegerSession, bad calls', () => {
   it('checks the input of run', async () => {
     const session = new IntegerSession(relu({}));
-    expectCode(() => session.run(new Int8Array(5)), 'ERR_SHAPE', /5 values/);
-    expectCode(() => session.run(new Int8Array()), 'ERR_SHAPE', /0 values/);
-    expectCode(() => session.run(new Uint8Array(4)), 'ERR_DTYPE', /int8/);
-    expectCode(() => session.run([1, 2, 3, 4] as unknown as Int8Array), 'ERR_DTYPE');
+    await expectRejection(session.run(new Int8Array(5)), 'ERR_SHAPE', /5 values/);
+    await expectRejection(session.run(new Int8Array()), 'ERR_SHAPE', /0 values/);
+    await expectRejection(session.run(new Uint8Array(4)), 'ERR_DTYPE', /int8/);
+    await expectRejection(session.run([1, 2, 3, 4] as unknown as Int8Array), 'ERR_DTYPE');
     expect(await session.run(Int8Array.of(-3, 3, 0, 1))).to.deep.equal(Int8Array.of(0, 3, 0, 1));
   });
 
   it('runs one call at a time, and none after dispose', async () => {
     const session = new IntegerSession(relu({}));
     const running = session.run(new Int8Array(4));
-    expectCode(() => session.run(new Int8Array(4)), 'ERR_SESSION_BUSY');
+    await expectRejection(session.run(new Int8Array(4)), 'ERR_SESSION_BUSY');
     expectCode(() => session.dispose(), 'ERR_SESSION_BUSY');
     await running;
     session.dispose();
     session.dispose();
-    expectCode(() => session.run(new Int8Array(4)), 'ERR_DISPOSED');
+    await expectRejection(session.run(new Int8Array(4)), 'ERR_DISPOSED');
     expectCode(() => session.getValue(0), 'ERR_DISPOSED');
+  });
+
+  it('ends quietly when its worker is terminated during a run', async () => {
+    const script = `
+      const { workerData, parentPort } = require('node:worker_threads');
+      const addon = { exports: {} };
+      process.dlopen(addon, workerData.path);
+      const session = new addon.exports.IntegerSession(workerData.program, { threads: 2 });
+      void session.run(new Int8Array(workerData.values));
+      parentPort.postMessage('running');`;
+    const shape = [1, 64, 64, 32];
+    const program = conv({ x: { shape }, y: { shape: [1, 64, 64, 3] }, w: weights([3, 3, 3, 32]) });
+    const workerData = { path: nativeInfo().path, program, values: 40 * 64 * 64 * 32 };
+    for (let i = 0; i < 4; i++) {
+      const worker = new Worker(script, { eval: true, workerData });
+      await once(worker, 'message');
+      expect(await worker.terminate()).to.equal(1);
+    }
   });
 
   it('copies its input before run returns', async () => {
@@ -253,7 +275,7 @@ describe('IntegerSession, bad calls', () => {
     await kept.run(new Int8Array(10));
     expect(kept.getValue(1)).to.deep.equal(new Int8Array(model.tensors[1]!.data!));
     expect(kept.getValue(0)).to.deep.equal(new Int8Array(10));
-    expectCode(() => kept.getValue(7), 'ERR_OPTION', /no tensor 7/);
+    expectCode(() => kept.getValue(7), 'ERR_OPTION', /no such tensor.*0 to 6/);
     const plain = new IntegerSession(model);
     await plain.run(new Int8Array(10));
     expectCode(() => plain.getValue(0), 'ERR_OPTION', /keepValues/);
