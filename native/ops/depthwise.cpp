@@ -88,7 +88,8 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, cons
   });
 }
 
-void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context) {
+void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx,
+                              const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   const DepthwiseMemory memory = memory_of(g, rows, true, context);
   const bool repeated = g.out_c != g.in_c;

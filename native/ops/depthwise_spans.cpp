@@ -8,9 +8,7 @@ DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int workers
       channels_(g.out_c),
       // Backward, neighbours in an input row see different kernel columns when the stride is not 1; those a stride apart
       // see the same ones, one output pixel further.
-      step_(backward ? g.stride_w : 1),
-      source_step_(backward ? 1 : g.stride_w),
-      workers_(workers) {
+      step_(backward ? g.stride_w : 1), source_step_(backward ? 1 : g.stride_w), workers_(workers) {
   const int64_t columns = std::max(g.in_w, g.out_w);
   values_per_worker_ = 2 * columns * g.kernel_h * g.kernel_w;
   spans_ = workspace.take<ColumnSpan>(columns);

@@ -30,12 +30,13 @@ Extremes extremes_after(int64_t count, const float* a, const float* b, Activatio
     const int64_t at = chunks.begin(chunk);
     context.kernels.f32->extremes(chunks.length(chunk), a + at, b == nullptr ? nullptr : b + at, &low[chunk], &high[chunk]);
   });
-  return {activate(*std::min_element(low, low + chunks.count), activation), activate(*std::max_element(high, high + chunks.count), activation)};
+  return {activate(*std::min_element(low, low + chunks.count), activation),
+          activate(*std::max_element(high, high + chunks.count), activation)};
 }
 
 // y = FQ(activation(a + b)), b may be null.
-void forward(int64_t count, const float* a, const float* b, Activation activation, const ActivationQuant& quant, NudgedRange* range, float* y,
-             const Context& context) {
+void forward(int64_t count, const float* a, const float* b, Activation activation, const ActivationQuant& quant, NudgedRange* range,
+             float* y, const Context& context) {
   Extremes extremes;
   if (needs_extremes(quant)) extremes = extremes_after(count, a, b, activation, context);
   NudgedRange nudged;
@@ -75,7 +76,8 @@ void activation_backward(int64_t count, const float* x, Activation activation, c
   backward(count, x, nullptr, make_pass_interval(activation, range), dy, dx, context);
 }
 
-void activation_backward_from_output(int64_t count, const float* y, Activation activation, const float* dy, float* dx, const Context& context) {
+void activation_backward_from_output(int64_t count, const float* y, Activation activation, const float* dy, float* dx,
+                                     const Context& context) {
   backward(count, y, nullptr, make_pass_interval(activation, nullptr), dy, dx, context);
 }
 

@@ -14,7 +14,8 @@ void activation_forward(int64_t count, const float* x, Activation activation, co
 void activation_backward(int64_t count, const float* x, Activation activation, const NudgedRange* range, const float* dy, float* dx,
                          const Context& context);
 // Gradient through an activation whose *output* y is known (conv, dense): dx = dy where y > 0 (and y < 6). In place allowed.
-void activation_backward_from_output(int64_t count, const float* y, Activation activation, const float* dy, float* dx, const Context& context);
+void activation_backward_from_output(int64_t count, const float* y, Activation activation, const float* dy, float* dx,
+                                     const Context& context);
 
 // y = FQ(activation(a + b)).
 void add_forward(int64_t count, const float* a, const float* b, Activation activation, const ActivationQuant& quant, NudgedRange* range,

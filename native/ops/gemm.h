@@ -26,7 +26,7 @@ struct LeftSide {
   const float* data;
   int64_t row, k;
 };
-void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation, float* c,
-                  const Context& context);
+void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation,
+                  float* c, const Context& context);
 
 }  // namespace pcqat

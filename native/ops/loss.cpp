@@ -59,8 +59,8 @@ LossResult softmax_cross_entropy(int64_t rows, int64_t classes, const float* log
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const int64_t at = row * classes;
       const Target target{labels != nullptr ? labels[row] : 0, labels != nullptr ? nullptr : targets + at, kept, uniform};
-      partials[chunk].loss += cross_entropy_row(classes, logits + at, target, 1.0 / static_cast<double>(rows),
-                                                d_logits == nullptr ? nullptr : d_logits + at);
+      partials[chunk].loss +=
+          cross_entropy_row(classes, logits + at, target, 1.0 / static_cast<double>(rows), d_logits == nullptr ? nullptr : d_logits + at);
       const int64_t actual = labels != nullptr ? labels[row] : argmax(targets + at, classes);
       partials[chunk].correct += argmax(logits + at, classes) == actual ? 1 : 0;
     }

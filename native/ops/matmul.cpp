@@ -56,8 +56,8 @@ RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* pac
   return {packed, columns, columns * k, true};
 }
 
-void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation, float* c,
-                  const Context& context) {
+void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation,
+                  float* c, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   const bool by_columns = n > m;
   const int64_t step = by_columns ? kernels.gemm_columns : kernels.gemm_rows;
@@ -78,10 +78,12 @@ size_t matmul_workspace(const MatmulShape& s, int) {
   return workspace.size();
 }
 
-void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c, const Context& context) {
+void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c,
+            const Context& context) {
   const LeftSide left = s.transpose_a ? LeftSide{a, 1, s.m} : LeftSide{a, s.k, 1};
-  const RightSide right = s.transpose_b || s.m > kFewRows ? pack(s.k, s.n, b, s.transpose_b, static_cast<float*>(context.workspace), context)
-                                                          : in_place(b, s.n, context);
+  const RightSide right = s.transpose_b || s.m > kFewRows
+                              ? pack(s.k, s.n, b, s.transpose_b, static_cast<float*>(context.workspace), context)
+                              : in_place(b, s.n, context);
   chunked_gemm(s.m, s.n, s.k, left, right, bias, activation, c, context);
 }
 

@@ -11,7 +11,8 @@ struct MatmulShape {
   bool transpose_a = false, transpose_b = false;
 };
 size_t matmul_workspace(const MatmulShape& s, int threads);
-void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c, const Context& context);
+void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c,
+            const Context& context);
 
 size_t dense_workspace(int64_t max_rows, int64_t in, int64_t out, int threads);
 void dense_forward(int64_t rows, int64_t in, int64_t out, const float* x, const float* kernel, const float* bias, Activation activation,

@@ -65,7 +65,8 @@ void each_channel(int64_t channels, int64_t partials, const Context& context, Bo
   });
 }
 
-void statistics(const BatchNormParameters& p, int64_t count, const float* x, float* saved, const NormMemory& memory, const Context& context) {
+void statistics(const BatchNormParameters& p, int64_t count, const float* x, float* saved, const NormMemory& memory,
+                const Context& context) {
   const int64_t channels = p.channels;
   const Chunks chunks = row_chunks(count, channels);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
@@ -193,8 +194,8 @@ void batch_norm_backward(const BatchNormParameters& p, int64_t count, const floa
   });
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t at = chunks.begin(chunk) * channels;
-    kernels.norm_gradient(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, memory.slope, memory.offset, dy + at,
-                          dx + at);
+    kernels.norm_gradient(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, memory.slope, memory.offset,
+                          dy + at, dx + at);
   });
 }
 

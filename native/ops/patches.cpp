@@ -38,8 +38,10 @@ void each_patch_row(const ConvGeometry& g, int64_t pixel, Inside inside, Outside
   const Run run = clip(g, left);
   for (int64_t kh = 0; kh < g.kernel_h; ++kh) {
     const int64_t ih = top + kh * g.dilation_h, in_patch = kh * g.kernel_w * g.in_c;
-    if (ih < 0 || ih >= g.in_h) outside(in_patch);
-    else inside(run, in_patch, ((image * g.in_h + ih) * g.in_w + left) * g.in_c);
+    if (ih < 0 || ih >= g.in_h)
+      outside(in_patch);
+    else
+      inside(run, in_patch, ((image * g.in_h + ih) * g.in_w + left) * g.in_c);
   }
 }
 

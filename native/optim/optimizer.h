@@ -7,9 +7,9 @@ namespace pcqat {
 
 struct UpdateSettings {
   float learning_rate;
-  float gradient_scale = 1;  // global-norm clipping factor
-  float clip_value = 0;      // 0: off
-  float weight_decay = 0;    // 0: off. Adam ignores it; AdamW decouples it; SGD adds it to the gradient.
+  float gradient_scale = 1;       // global-norm clipping factor
+  float clip_value = 0;           // 0: off
+  float weight_decay = 0;         // 0: off. Adam ignores it; AdamW decouples it; SGD adds it to the gradient.
   const uint8_t* mask = nullptr;  // weight decay applies only where the mask is 1 (null: everywhere)
 };
 
@@ -23,7 +23,7 @@ struct AdamSettings {
 void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
                  float* v, float* weight, const Context& context);
 // Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
-void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity, float* weight,
-                const Context& context);
+void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity,
+                float* weight, const Context& context);
 
 }  // namespace pcqat

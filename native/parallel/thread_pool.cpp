@@ -119,8 +119,10 @@ void ThreadPool::run(int64_t chunks, Function function, void* context) {
   while (state.run_one(0)) {
   }
   for (int spin = 0; state.finished.load(std::memory_order_acquire) != chunks; ++spin) {
-    if (spin < kSpins) pause();
-    else std::this_thread::yield();
+    if (spin < kSpins)
+      pause();
+    else
+      std::this_thread::yield();
   }
 }
 

@@ -28,10 +28,15 @@ class ThreadPool {
   template <typename Body>
   void parallel_for(int64_t chunks, Body&& body) {
     using B = std::remove_reference_t<Body>;
-    run(chunks, [](void* context, int64_t chunk, int worker) {
-      if constexpr (std::is_invocable_v<B&, int64_t, int>) (*static_cast<B*>(context))(chunk, worker);
-      else (*static_cast<B*>(context))(chunk);
-    }, const_cast<void*>(static_cast<const void*>(&body)));
+    run(
+        chunks,
+        [](void* context, int64_t chunk, int worker) {
+          if constexpr (std::is_invocable_v<B&, int64_t, int>)
+            (*static_cast<B*>(context))(chunk, worker);
+          else
+            (*static_cast<B*>(context))(chunk);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:

@@ -36,13 +36,17 @@ void depthwise(const DepthwiseSpan& s, const float* x, const float* kernel, cons
     constexpr int V = decltype(count)::value;
     const float* const offset = bias == nullptr ? nullptr : bias + c;
     const auto tile = [&](auto pixels, int64_t p) {
-      depthwise_tile<decltype(pixels)::value, V>(s, access, x + c + p * s.x_step, kernel + c, offset, lowest, highest, y + c + p * s.y_step);
+      depthwise_tile<decltype(pixels)::value, V>(s, access, x + c + p * s.x_step, kernel + c, offset, lowest, highest,
+                                                 y + c + p * s.y_step);
     };
     int64_t p = 0;
     for (; p + 4 <= s.pixels; p += 4) tile(Count<4>{}, p);
-    if (s.pixels - p == 3) tile(Count<3>{}, p);
-    else if (s.pixels - p == 2) tile(Count<2>{}, p);
-    else if (s.pixels - p == 1) tile(Count<1>{}, p);
+    if (s.pixels - p == 3)
+      tile(Count<3>{}, p);
+    else if (s.pixels - p == 2)
+      tile(Count<2>{}, p);
+    else if (s.pixels - p == 1)
+      tile(Count<1>{}, p);
   });
 }
 

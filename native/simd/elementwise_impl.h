@@ -60,15 +60,16 @@ PCQAT_INLINE void finish_all(int64_t count, const float* a, const float* b, cons
 }
 
 void finish(int64_t count, const float* a, const float* b, const Finish& f, float* y) {
-  if (f.quantize) finish_all<true>(count, a, b, f, y);
-  else finish_all<false>(count, a, b, f, y);
+  if (f.quantize)
+    finish_all<true>(count, a, b, f, y);
+  else
+    finish_all<false>(count, a, b, f, y);
 }
 
 void pass_gradient(int64_t count, const float* a, const float* b, const PassInterval& pass, const float* dy, float* dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
-  for_vectors(count, [&](int64_t i, auto access) {
-    access.store(dx + i, passing(sum_of(access, a, b, i), low, high, access.load(dy + i)));
-  });
+  for_vectors(count,
+              [&](int64_t i, auto access) { access.store(dx + i, passing(sum_of(access, a, b, i), low, high, access.load(dy + i))); });
 }
 
 void add(int64_t count, const float* term, float* sum) {

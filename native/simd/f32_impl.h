@@ -12,11 +12,28 @@ namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-constexpr F32Kernels kF32Kernels{
-    kLanes,      kRows,     kColumns,           gemm,        column_sums,        depthwise,     depthwise_gradient,
-    channel_statistics,     scale_shift,        norm_gradient_sums,              norm_gradient, extremes,
-    finish,      pass_gradient,                 add,         add_scaled,         scale,         maximum,
-    all_finite,  sum_of_squares,                adam,        sgd};
+constexpr F32Kernels kF32Kernels{kLanes,
+                                 kRows,
+                                 kColumns,
+                                 gemm,
+                                 column_sums,
+                                 depthwise,
+                                 depthwise_gradient,
+                                 channel_statistics,
+                                 scale_shift,
+                                 norm_gradient_sums,
+                                 norm_gradient,
+                                 extremes,
+                                 finish,
+                                 pass_gradient,
+                                 add,
+                                 add_scaled,
+                                 scale,
+                                 maximum,
+                                 all_finite,
+                                 sum_of_squares,
+                                 adam,
+                                 sgd};
 
 }  // namespace
 }  // namespace PCQAT_ISA_NAMESPACE

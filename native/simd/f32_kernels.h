@@ -80,7 +80,8 @@ struct F32Kernels {
   // Overwrites `sums`.
   void (*channel_statistics)(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& sums);
   // y = finish(fma(x, scale, shift)) with per-channel scale and shift.
-  void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y);
+  void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
+                      float* y);
   // With g = dy where fma(x, scale, shift) is in the interval, else 0: sum = Σ g, product = Σ g (x - mean).
   void (*norm_gradient_sums)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                              const PassInterval& pass, const float* dy, double* sum, double* product);
@@ -92,15 +93,16 @@ struct F32Kernels {
   void (*extremes)(int64_t count, const float* a, const float* b, float* low, float* high);
   void (*finish)(int64_t count, const float* a, const float* b, const Finish& finish, float* y);
   void (*pass_gradient)(int64_t count, const float* a, const float* b, const PassInterval& pass, const float* dy, float* dx);
-  void (*add)(int64_t count, const float* term, float* sum);                     // sum += term
+  void (*add)(int64_t count, const float* term, float* sum);                       // sum += term
   void (*add_scaled)(int64_t count, float factor, const float* term, float* sum);  // sum += factor * term
-  void (*scale)(int64_t count, float factor, float* x);                          // x *= factor
-  void (*maximum)(int64_t count, const float* x, float* y);                      // y = max(y, x)
+  void (*scale)(int64_t count, float factor, float* x);                            // x *= factor
+  void (*maximum)(int64_t count, const float* x, float* y);                        // y = max(y, x)
   bool (*all_finite)(int64_t count, const float* x);
   double (*sum_of_squares)(int64_t count, const float* x);
 
   // mask: weight decay applies where 1; null: everywhere.
-  void (*adam)(int64_t count, const AdamConstants& constants, const uint8_t* mask, const float* gradient, float* m, float* v, float* weight);
+  void (*adam)(int64_t count, const AdamConstants& constants, const uint8_t* mask, const float* gradient, float* m, float* v,
+               float* weight);
   void (*sgd)(int64_t count, const SgdConstants& constants, const uint8_t* mask, const float* gradient, float* velocity, float* weight);
 };
 

@@ -37,9 +37,7 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const f
       }
     }
   } else {
-    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Vec{};
-    }
+    PCQAT_UNROLL for (int i = 0; i < R; ++i) { PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Vec{}; }
   }
   const int64_t a_row = g.a_row, a_k = g.a_k, b_k = g.b_k;
   // A pointer to every third row: the two below are reached by addressing modes, so that twelve rows need few registers.
@@ -80,8 +78,10 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const f
     PCQAT_UNROLL for (int i = 0; i < R; ++i) {
       const Vec value = last ? clamp(sum[i][v] + offset, low, high) : sum[i][v];
       float* p = c + i * g.c_row + v * kLanes;
-      if (all) store(p, value);
-      else store_n(p, value, in_last);
+      if (all)
+        store(p, value);
+      else
+        store_n(p, value, in_last);
     }
   }
 }
@@ -91,11 +91,15 @@ using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, con
 template <int V>
 Tile tile_of(int64_t rows) {
   switch (rows) {
-#define PCQAT_TILE(R) \
-  case R:             \
-    if constexpr (R <= kRows) return tile<R, V>; else break;
-    PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
-    PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11) PCQAT_TILE(12)
+#define PCQAT_TILE(R)         \
+  case R:                     \
+    if constexpr (R <= kRows) \
+      return tile<R, V>;      \
+    else                      \
+      break;
+    PCQAT_TILE(1)
+    PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6) PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10)
+        PCQAT_TILE(11) PCQAT_TILE(12)
 #undef PCQAT_TILE
   }
   return nullptr;

@@ -66,8 +66,10 @@ PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* 
 }
 
 void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
-  if (finish.quantize) scale_shift_rows<true>(rows, channels, x, scale, shift, finish, y);
-  else scale_shift_rows<false>(rows, channels, x, scale, shift, finish, y);
+  if (finish.quantize)
+    scale_shift_rows<true>(rows, channels, x, scale, shift, finish, y);
+  else
+    scale_shift_rows<false>(rows, channels, x, scale, shift, finish, y);
 }
 
 void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,

@@ -27,7 +27,7 @@ struct Random {
   uint64_t state;
   explicit Random(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15u + 1) {}
   uint64_t next();
-  double uniform();                          // [0, 1)
+  double uniform();                            // [0, 1)
   int64_t between(int64_t low, int64_t high);  // inclusive
   std::vector<float> floats(int64_t count, double low = -1, double high = 1);
 };

@@ -1,5 +1,6 @@
-#include "check.h"
 #include "ops/conv.h"
+
+#include "check.h"
 
 namespace pcqat::test {
 
@@ -31,8 +32,8 @@ int64_t out_size(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, i
 std::string describe(const ConvGeometry& g, int64_t rows) {
   const auto s = [](int64_t v) { return std::to_string(v); };
   return s(rows) + "x" + s(g.in_h) + "x" + s(g.in_w) + "x" + s(g.in_c) + " -> " + s(g.out_h) + "x" + s(g.out_w) + "x" + s(g.out_c) +
-         " kernel " + s(g.kernel_h) + "x" + s(g.kernel_w) + " stride " + s(g.stride_h) + "," + s(g.stride_w) + " pad " + s(g.pad_top) + "," +
-         s(g.pad_left) + " dilation " + s(g.dilation_h) + "," + s(g.dilation_w);
+         " kernel " + s(g.kernel_h) + "x" + s(g.kernel_w) + " stride " + s(g.stride_h) + "," + s(g.stride_w) + " pad " + s(g.pad_top) +
+         "," + s(g.pad_left) + " dilation " + s(g.dilation_h) + "," + s(g.dilation_w);
 }
 
 // body(x offset, kernel offset, y offset) for each product of the convolution; offsets without the channels of a plain
@@ -104,8 +105,20 @@ void run(Checks& checks, const Case& c, Random& random) {
 
 ConvGeometry geometry(int64_t in_h, int64_t in_w, int64_t in_c, int64_t out_c, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
                       int64_t stride_w, int64_t dilation_h, int64_t dilation_w, int64_t top, int64_t bottom, int64_t left, int64_t right) {
-  return {in_h, in_w, in_c, out_size(in_h, kernel_h, stride_h, dilation_h, top + bottom), out_size(in_w, kernel_w, stride_w, dilation_w, left + right),
-          out_c, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w};
+  return {in_h,
+          in_w,
+          in_c,
+          out_size(in_h, kernel_h, stride_h, dilation_h, top + bottom),
+          out_size(in_w, kernel_w, stride_w, dilation_w, left + right),
+          out_c,
+          kernel_h,
+          kernel_w,
+          stride_h,
+          stride_w,
+          top,
+          left,
+          dilation_h,
+          dilation_w};
 }
 
 void run_random(Checks& checks, bool depthwise, uint64_t seed) {
@@ -115,9 +128,10 @@ void run_random(Checks& checks, bool depthwise, uint64_t seed) {
     const int64_t kernel_h = pick(1, 4), kernel_w = pick(1, 4), dilation_h = pick(1, 2), dilation_w = pick(1, 2);
     const int64_t in_h = pick((kernel_h - 1) * dilation_h + 1, 12), in_w = pick((kernel_w - 1) * dilation_w + 1, 12);
     const int64_t in_c = pick(1, 40), out_c = depthwise ? in_c * pick(1, 3) : pick(1, 40);
-    run(checks, {geometry(in_h, in_w, in_c, out_c, kernel_h, kernel_w, pick(1, 3), pick(1, 3), dilation_h, dilation_w, pick(0, 2), pick(0, 2),
-                          pick(0, 2), pick(0, 2)),
-                 pick(1, 4), depthwise},
+    run(checks,
+        {geometry(in_h, in_w, in_c, out_c, kernel_h, kernel_w, pick(1, 3), pick(1, 3), dilation_h, dilation_w, pick(0, 2), pick(0, 2),
+                  pick(0, 2), pick(0, 2)),
+         pick(1, 4), depthwise},
         random);
   }
 }

@@ -1,8 +1,9 @@
+#include "ops/elementwise.h"
+
 #include <cmath>
 #include <limits>
 
 #include "check.h"
-#include "ops/elementwise.h"
 #include "ops/philox.h"
 
 namespace pcqat::test {
@@ -19,7 +20,9 @@ void run_activations(Checks& checks, int64_t count, Random& random) {
   const std::vector<float> x = random.floats(count, -4, 10), b = random.floats(count), dy = random.floats(count);
   for (const Activation activation : {Activation::none, Activation::relu, Activation::relu6}) {
     std::vector<float> y(x), dx(dy), sum(x), d_sum(dy), accumulated(x);
-    const auto apply = [&](float v) { return activation == Activation::none ? v : v < 0 ? 0.0f : activation == Activation::relu6 && v > 6 ? 6.0f : v; };
+    const auto apply = [&](float v) {
+      return activation == Activation::none ? v : v < 0 ? 0.0f : activation == Activation::relu6 && v > 6 ? 6.0f : v;
+    };
     const auto pass = [&](float v) { return activation == Activation::none || (v > 0 && (activation == Activation::relu || v < 6)); };
     for (size_t i = 0; i < x.size(); ++i) {
       y[i] = apply(x[i]);
@@ -123,7 +126,8 @@ void run_checks_and_sums(Checks& checks, Random& random) {
         const Context context{*tables[t], pool, nullptr};
         const std::string name = std::string(" of ") + std::to_string(size) + " on " + tables[t]->isa;
         checks.check(find_non_finite(size, x.data(), context) == -1, "find_non_finite: all finite" + name);
-        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
           std::vector<float> with(x);
           const int64_t at = random.between(0, size - 1);
           with[at] = bad;
@@ -131,7 +135,8 @@ void run_checks_and_sums(Checks& checks, Random& random) {
           checks.check(find_non_finite(size, with.data(), context) == at, "find_non_finite: first" + name);
         }
         x[0] = 1;
-        double small = sum - static_cast<double>(std::numeric_limits<float>::max()) * static_cast<double>(std::numeric_limits<float>::max());
+        double small =
+            sum - static_cast<double>(std::numeric_limits<float>::max()) * static_cast<double>(std::numeric_limits<float>::max());
         small = 0;
         for (const float v : x) small += static_cast<double>(v) * static_cast<double>(v);
         checks.check(std::fabs(sum_of_squares(size, x.data(), context) - small) <= 1e-5 * small, "sum of squares" + name);

@@ -15,8 +15,10 @@ Outputs forward(const Kernels& kernels, const std::vector<float>& x, const std::
   const auto count = static_cast<int64_t>(x.size());
   return run_once(kernels, 3, elementwise_workspace(count, 3), [&](const Context& context) {
     Outputs o{std::vector<float>(x.size())};
-    if (b == nullptr) activation_forward(count, x.data(), activation, quant, range, o[0].data(), context);
-    else add_forward(count, x.data(), b->data(), activation, quant, range, o[0].data(), context);
+    if (b == nullptr)
+      activation_forward(count, x.data(), activation, quant, range, o[0].data(), context);
+    else
+      add_forward(count, x.data(), b->data(), activation, quant, range, o[0].data(), context);
     return o;
   });
 }
@@ -32,16 +34,18 @@ float activate(float v, Activation a) { return a == Activation::none ? v : v < 0
 
 void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool narrow, Activation activation, bool with_sum) {
   const float spread = static_cast<float>(std::pow(10.0, random.uniform() * 6 - 3));
-  const std::vector<float> a = random.floats(random.between(1, 40000), -spread, 1.3 * spread), b = random.floats(static_cast<int64_t>(a.size()), -spread, spread);
+  const std::vector<float> a = random.floats(random.between(1, 40000), -spread, 1.3 * spread),
+                           b = random.floats(static_cast<int64_t>(a.size()), -spread, spread);
   std::vector<float> plain(a.size()), wanted(a.size()), pass(a.size());
   for (size_t i = 0; i < a.size(); ++i) plain[i] = activate(with_sum ? a[i] + b[i] : a[i], activation);
-  const std::string name = std::string("fake quantization, ") + std::to_string(bits) + " bits" + (with_sum ? " of a sum" : "") + " on " + kernels.isa;
+  const std::string name =
+      std::string("fake quantization, ") + std::to_string(bits) + " bits" + (with_sum ? " of a sum" : "") + " on " + kernels.isa;
 
   float min = -0.9f * spread, max = spread;
   const ActivationQuant quant{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::update, false};
   float wanted_min = min, wanted_max = max;
-  update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()), 0.01f,
-               &wanted_min, &wanted_max);
+  update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()),
+               0.01f, &wanted_min, &wanted_max);
   const NudgedRange nudged = nudge_range(wanted_min, wanted_max, bits, narrow);
   NudgedRange range;
   const std::vector<float> y = forward(kernels, a, with_sum ? &b : nullptr, activation, quant, &range)[0];
@@ -52,8 +56,10 @@ void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool 
   const std::vector<float> dy = random.floats(static_cast<int64_t>(a.size()));
   const Outputs gradient = run_once(kernels, 2, 0, [&](const Context& context) {
     Outputs o{std::vector<float>(a.size())};
-    if (with_sum) add_backward(static_cast<int64_t>(a.size()), a.data(), b.data(), activation, &range, dy.data(), o[0].data(), context);
-    else activation_backward(static_cast<int64_t>(a.size()), a.data(), activation, &range, dy.data(), o[0].data(), context);
+    if (with_sum)
+      add_backward(static_cast<int64_t>(a.size()), a.data(), b.data(), activation, &range, dy.data(), o[0].data(), context);
+    else
+      activation_backward(static_cast<int64_t>(a.size()), a.data(), activation, &range, dy.data(), o[0].data(), context);
     return o;
   });
   for (size_t i = 0; i < a.size(); ++i) {
@@ -65,12 +71,15 @@ void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool 
 
   // Inference: the stored range, untouched.
   const ActivationQuant frozen{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::frozen, false};
-  checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, frozen, nullptr)[0], wanted) && min == wanted_min && max == wanted_max,
+  checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, frozen, nullptr)[0], wanted) && min == wanted_min &&
+                   max == wanted_max,
                name + ": frozen");
   // Calibration: values pass, the range widens, or starts anew.
   const ActivationQuant reset{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::observe, true};
-  checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, reset, nullptr)[0], plain), name + ": observe passes values");
-  checks.check(min == std::min(0.0f, *std::min_element(plain.begin(), plain.end())) && max == std::max(0.0f, *std::max_element(plain.begin(), plain.end())),
+  checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, reset, nullptr)[0], plain),
+               name + ": observe passes values");
+  checks.check(min == std::min(0.0f, *std::min_element(plain.begin(), plain.end())) &&
+                   max == std::max(0.0f, *std::max_element(plain.begin(), plain.end())),
                name + ": observe, reset");
   min = -1e9f;
   const ActivationQuant observe{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::observe, false};
@@ -81,9 +90,11 @@ void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool 
 
 void run_special(Checks& checks, const Kernels& kernels) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> x{nan, infinity, -infinity, 0.0f, -0.0f, 1.0f, -7.0f, 6.0f, 1e-40f, 3.0f, 0.05f, 0.1f, -6.0f, -3.0f, 127.5f, 0.5f, 2.5f};
+  const std::vector<float> x{nan,  infinity, -infinity, 0.0f,  -0.0f, 1.0f,   -7.0f, 6.0f, 1e-40f,
+                             3.0f, 0.05f,    0.1f,      -6.0f, -3.0f, 127.5f, 0.5f,  2.5f};
   const std::string name = std::string("fake quantization of special values on ") + kernels.isa;
-  for (const auto& limits : std::vector<std::pair<float, float>>{{-6.0f, 6.0f}, {0.0f, 0.0f}, {0.0f, 1.0f}, {-3.0f, 0.0f}, {nan, 1.0f}, {-1.0f, infinity}}) {
+  for (const auto& limits :
+       std::vector<std::pair<float, float>>{{-6.0f, 6.0f}, {0.0f, 0.0f}, {0.0f, 1.0f}, {-3.0f, 0.0f}, {nan, 1.0f}, {-1.0f, infinity}}) {
     float min = limits.first, max = limits.second;
     const ActivationQuant quant{&min, &max, 8, false, RangeUpdate::none, 0, QuantMode::frozen, false};
     const NudgedRange nudged = nudge_range(min, max, 8, false);

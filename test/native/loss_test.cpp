@@ -1,8 +1,9 @@
+#include "ops/loss.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include "check.h"
-#include "ops/loss.h"
 
 namespace pcqat::test {
 
@@ -22,7 +23,8 @@ void run_cross_entropy(Checks& checks, int64_t rows, int64_t classes, float smoo
     double sum = 0;
     for (int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(logits[c]));
     for (int64_t c = 0; c < classes; ++c) {
-      const double q = (labels[row] == c ? 1.0 - static_cast<double>(smoothing) : 0.0) + static_cast<double>(smoothing) / static_cast<double>(classes);
+      const double q =
+          (labels[row] == c ? 1.0 - static_cast<double>(smoothing) : 0.0) + static_cast<double>(smoothing) / static_cast<double>(classes);
       total.value[0] -= q * (static_cast<double>(logits[c]) - std::log(sum)) / static_cast<double>(rows);
       d.value.push_back((std::exp(static_cast<double>(logits[c])) / sum - q) / static_cast<double>(rows));
       d.bound.push_back(4 * kEpsilon / static_cast<double>(rows));
@@ -30,36 +32,39 @@ void run_cross_entropy(Checks& checks, int64_t rows, int64_t classes, float smoo
     correct.value[0] += std::max_element(logits, logits + classes) - logits == labels[row] ? 1 : 0;
   }
   total.bound[0] = 1e-6 * (1 + std::fabs(total.value[0]));
-  checks.everywhere("softmax cross-entropy " + std::to_string(rows) + "x" + std::to_string(classes), [](int) { return size_t{0}; },
-                    [&](const Context& context) {
-                      Outputs o{{0}, {0}, std::vector<float>(z.size())};
-                      const LossResult result = softmax_cross_entropy(rows, classes, z.data(), dense ? nullptr : labels.data(),
-                                                                      dense ? targets.data() : nullptr, smoothing, o[2].data(), context);
-                      const LossResult again = softmax_cross_entropy(rows, classes, z.data(), dense ? nullptr : labels.data(),
-                                                                     dense ? targets.data() : nullptr, smoothing, nullptr, context);
-                      o[0][0] = static_cast<float>(result.loss == again.loss ? result.loss : -1);
-                      o[1][0] = static_cast<float>(result.correct);
-                      return o;
-                    },
-                    {total, correct, d});
+  checks.everywhere(
+      "softmax cross-entropy " + std::to_string(rows) + "x" + std::to_string(classes), [](int) { return size_t{0}; },
+      [&](const Context& context) {
+        Outputs o{{0}, {0}, std::vector<float>(z.size())};
+        const LossResult result = softmax_cross_entropy(rows, classes, z.data(), dense ? nullptr : labels.data(),
+                                                        dense ? targets.data() : nullptr, smoothing, o[2].data(), context);
+        const LossResult again = softmax_cross_entropy(rows, classes, z.data(), dense ? nullptr : labels.data(),
+                                                       dense ? targets.data() : nullptr, smoothing, nullptr, context);
+        o[0][0] = static_cast<float>(result.loss == again.loss ? result.loss : -1);
+        o[1][0] = static_cast<float>(result.correct);
+        return o;
+      },
+      {total, correct, d});
 }
 
 void run_squared_error(Checks& checks, int64_t rows, int64_t width, Random& random) {
   const std::vector<float> prediction = random.floats(rows * width), target = random.floats(rows * width);
   Expected total{{0.0}, {1e-6}}, d;
   for (size_t i = 0; i < prediction.size(); ++i) {
-    const double difference = static_cast<double>(prediction[i]) - static_cast<double>(target[i]), n = static_cast<double>(prediction.size());
+    const double difference = static_cast<double>(prediction[i]) - static_cast<double>(target[i]),
+                 n = static_cast<double>(prediction.size());
     total.value[0] += difference * difference / n;
     d.value.push_back(2 * difference / n);
     d.bound.push_back(4 * kEpsilon / n);
   }
-  checks.everywhere("mean squared error", [](int) { return size_t{0}; },
-                    [&](const Context& context) {
-                      Outputs o{{0}, std::vector<float>(prediction.size())};
-                      o[0][0] = static_cast<float>(mean_squared_error(rows, width, prediction.data(), target.data(), o[1].data(), context).loss);
-                      return o;
-                    },
-                    {total, d});
+  checks.everywhere(
+      "mean squared error", [](int) { return size_t{0}; },
+      [&](const Context& context) {
+        Outputs o{{0}, std::vector<float>(prediction.size())};
+        o[0][0] = static_cast<float>(mean_squared_error(rows, width, prediction.data(), target.data(), o[1].data(), context).loss);
+        return o;
+      },
+      {total, d});
 }
 
 }  // namespace

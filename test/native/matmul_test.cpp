@@ -1,8 +1,9 @@
+#include "ops/matmul.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include "check.h"
-#include "ops/matmul.h"
 
 namespace pcqat::test {
 
@@ -67,11 +68,16 @@ void run_dense(Checks& checks, int64_t rows, int64_t in, int64_t out, Random& ra
         dense_backward_kernel(rows, in, out, x.data(), dy.data(), o[2].data(), o[3].data(), context);
         return o;
       },
-      {product(rows, out, in, [&](int64_t i, int64_t l) { return x[i * in + l]; }, [&](int64_t l, int64_t j) { return kernel[l * out + j]; },
-               [&](int64_t j) { return static_cast<double>(bias[j]); }),
-       product(rows, in, out, [&](int64_t i, int64_t l) { return dy[i * out + l]; }, [&](int64_t l, int64_t j) { return kernel[j * out + l]; }, zero),
-       product(in, out, rows, [&](int64_t i, int64_t l) { return x[l * in + i]; }, [&](int64_t l, int64_t j) { return dy[l * out + j]; }, zero),
-       product(1, out, rows, [](int64_t, int64_t) { return 1.0f; }, [&](int64_t l, int64_t j) { return dy[l * out + j]; }, zero)});
+      {product(
+           rows, out, in, [&](int64_t i, int64_t l) { return x[i * in + l]; }, [&](int64_t l, int64_t j) { return kernel[l * out + j]; },
+           [&](int64_t j) { return static_cast<double>(bias[j]); }),
+       product(
+           rows, in, out, [&](int64_t i, int64_t l) { return dy[i * out + l]; }, [&](int64_t l, int64_t j) { return kernel[j * out + l]; },
+           zero),
+       product(
+           in, out, rows, [&](int64_t i, int64_t l) { return x[l * in + i]; }, [&](int64_t l, int64_t j) { return dy[l * out + j]; }, zero),
+       product(
+           1, out, rows, [](int64_t, int64_t) { return 1.0f; }, [&](int64_t l, int64_t j) { return dy[l * out + j]; }, zero)});
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
+#include "ops/norm.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include "check.h"
 #include "fake_quant_reference.h"
-#include "ops/norm.h"
 
 namespace pcqat::test {
 
@@ -31,7 +32,9 @@ Data data_of(const Case& c, Random& random) {
           random.floats(c.channels, 0.5, 2)};
 }
 
-double activate(double v, Activation a) { return a == Activation::none ? v : std::min(std::max(v, 0.0), a == Activation::relu6 ? 6.0 : 1e300); }
+double activate(double v, Activation a) {
+  return a == Activation::none ? v : std::min(std::max(v, 0.0), a == Activation::relu6 ? 6.0 : 1e300);
+}
 bool passes(double v, Activation a) { return a == Activation::none || (v > 0 && (a == Activation::relu || v < 6)); }
 
 void expect(Expected& e, double value, double bound) {
@@ -70,7 +73,8 @@ void run(Checks& checks, const Case& c, Random& random) {
       const int64_t at = i * channels + ch;
       const double normalized = (static_cast<double>(d.x[at]) - mean) * inverse, v = normalized * gamma + beta;
       y.value[at] = activate(v, c.activation);
-      y.bound[at] = (relative * 4 + from_mean * inverse) * std::fabs(gamma) + relative * std::fabs(beta) + 4 * kEpsilon * std::fabs(scale) * size;
+      y.bound[at] =
+          (relative * 4 + from_mean * inverse) * std::fabs(gamma) + relative * std::fabs(beta) + 4 * kEpsilon * std::fabs(scale) * size;
       const double g = passes(v, c.activation) ? static_cast<double>(d.dy[at]) : 0.0;
       sum_g += g;
       sum_gx += g * normalized;
@@ -103,11 +107,12 @@ void run(Checks& checks, const Case& c, Random& random) {
       name, [&](int threads) { return batch_norm_workspace(channels, n, threads); },
       [&](const Context& context) {
         const auto size = static_cast<size_t>(n * channels), ch = static_cast<size_t>(channels);
-        Outputs o{std::vector<float>(size), std::vector<float>(2 * ch), d.moving_mean, d.moving_variance,
-                  std::vector<float>(size), std::vector<float>(ch), std::vector<float>(ch)};
+        Outputs o{std::vector<float>(size), std::vector<float>(2 * ch), d.moving_mean,         d.moving_variance,
+                  std::vector<float>(size), std::vector<float>(ch),     std::vector<float>(ch)};
         const BatchNormParameters p{channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), o[2].data(), o[3].data()};
         batch_norm_forward_training(p, n, d.x.data(), c.activation, {}, o[1].data(), nullptr, o[0].data(), context);
-        batch_norm_backward(p, n, d.x.data(), c.activation, nullptr, o[1].data(), d.dy.data(), o[4].data(), o[5].data(), o[6].data(), context);
+        batch_norm_backward(p, n, d.x.data(), c.activation, nullptr, o[1].data(), d.dy.data(), o[4].data(), o[5].data(), o[6].data(),
+                            context);
         return o;
       },
       {y, saved, mean_after, variance_after, dx, dgamma, dbeta});
@@ -129,16 +134,16 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
     const auto forward = [&](const ActivationQuant& q) {
       return run_once(*tables[t], 2, batch_norm_workspace(c.channels, c.count, 2), [&](const Context& context) {
         Outputs o{std::vector<float>(static_cast<size_t>(size))};
-        const BatchNormParameters p{c.channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), moving_mean.data(),
-                                    moving_variance.data()};
+        const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
+                                    moving_mean.data(), moving_variance.data()};
         batch_norm_forward_training(p, c.count, d.x.data(), c.activation, q, saved.data(), &range, o[0].data(), context);
         return o;
       })[0];
     };
     const std::vector<float> plain = forward({}), quantized = forward(quant);
     float wanted_min = -0.5f, wanted_max = 2.5f;
-    update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()), 0.01f,
-                 &wanted_min, &wanted_max);
+    update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()),
+                 0.01f, &wanted_min, &wanted_max);
     checks.check(min == wanted_min && max == wanted_max, name + ": range");
     const NudgedRange wanted_range = nudge_range(wanted_min, wanted_max, 8, false);
     bool same = true;
@@ -148,15 +153,17 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
     const Outputs gradients = run_once(*tables[t], 2, batch_norm_workspace(c.channels, c.count, 2), [&](const Context& context) {
       Outputs o{std::vector<float>(static_cast<size_t>(size)), std::vector<float>(static_cast<size_t>(c.channels)),
                 std::vector<float>(static_cast<size_t>(c.channels))};
-      const BatchNormParameters p{c.channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), moving_mean.data(),
-                                  moving_variance.data()};
-      batch_norm_backward(p, c.count, d.x.data(), c.activation, &range, saved.data(), d.dy.data(), o[0].data(), o[1].data(), o[2].data(), context);
+      const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
+                                  moving_mean.data(), moving_variance.data()};
+      batch_norm_backward(p, c.count, d.x.data(), c.activation, &range, saved.data(), d.dy.data(), o[0].data(), o[1].data(), o[2].data(),
+                          context);
       return o;
     });
     for (int64_t ch = 0; ch < c.channels; ++ch) {
       double sum = 0, magnitude = 0;
       for (int64_t i = ch; i < size; i += c.channels) {
-        const bool pass = plain[i] >= wanted_range.min && plain[i] <= wanted_range.max && passes(static_cast<double>(plain[i]), c.activation);
+        const bool pass =
+            plain[i] >= wanted_range.min && plain[i] <= wanted_range.max && passes(static_cast<double>(plain[i]), c.activation);
         sum += pass ? static_cast<double>(d.dy[i]) : 0.0;
         magnitude += std::fabs(static_cast<double>(d.dy[i]));
       }
@@ -171,9 +178,11 @@ void run_inference(Checks& checks, const Case& c, Random& random) {
   Expected y;
   for (size_t i = 0; i < d.x.size(); ++i) {
     const size_t ch = i % static_cast<size_t>(c.channels);
-    const double scale = static_cast<double>(d.gamma[ch]) / std::sqrt(static_cast<double>(d.moving_variance[ch]) + static_cast<double>(kVarianceEpsilon));
+    const double scale =
+        static_cast<double>(d.gamma[ch]) / std::sqrt(static_cast<double>(d.moving_variance[ch]) + static_cast<double>(kVarianceEpsilon));
     const double v = (static_cast<double>(d.x[i]) - static_cast<double>(d.moving_mean[ch])) * scale + static_cast<double>(d.beta[ch]);
-    expect(y, activate(v, c.activation), 16 * kEpsilon * (std::fabs(scale) * (std::fabs(c.mean) + 2) + std::fabs(static_cast<double>(d.beta[ch]))));
+    expect(y, activate(v, c.activation),
+           16 * kEpsilon * (std::fabs(scale) * (std::fabs(c.mean) + 2) + std::fabs(static_cast<double>(d.beta[ch]))));
   }
   checks.everywhere(
       "batch norm inference", [&](int threads) { return batch_norm_workspace(c.channels, c.count, threads); },

@@ -40,7 +40,8 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
   Expected m, v, w;
   for (int64_t i = 0; i < c.count; ++i) {
     const double g = clipped(c, d.gradient[i]);
-    const double old = d.weight[i], rate = c.flag && (!c.masked || d.mask[i] != 0) ? static_cast<double>(0.01f) * static_cast<double>(c.decay) : 0.0;
+    const double old = d.weight[i],
+                 rate = c.flag && (!c.masked || d.mask[i] != 0) ? static_cast<double>(0.01f) * static_cast<double>(c.decay) : 0.0;
     const double m_new = static_cast<double>(d.first[i]) + (g - static_cast<double>(d.first[i])) * static_cast<double>(0.1f);
     const double v_new = static_cast<double>(d.second[i]) + (g * g - static_cast<double>(d.second[i])) * static_cast<double>(0.001f);
     const double move = alpha * m_new / (std::sqrt(v_new) + static_cast<double>(1e-7f));
@@ -51,13 +52,14 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
     w.value.push_back(old - old * rate - move);
     w.bound.push_back(8 * kEpsilon * (1 + std::fabs(alpha / (std::sqrt(v_new) + 1e-7))));
   }
-  checks.everywhere("adam " + std::to_string(c.count), [](int) { return size_t{0}; },
-                    [&](const Context& context) {
-                      Outputs o{d.first, d.second, d.weight};
-                      adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(), context);
-                      return o;
-                    },
-                    {m, v, w});
+  checks.everywhere(
+      "adam " + std::to_string(c.count), [](int) { return size_t{0}; },
+      [&](const Context& context) {
+        Outputs o{d.first, d.second, d.weight};
+        adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(), context);
+        return o;
+      },
+      {m, v, w});
 }
 
 void run_sgd(Checks& checks, const Case& c, Random& random) {
@@ -73,13 +75,14 @@ void run_sgd(Checks& checks, const Case& c, Random& random) {
     velocity.bound.push_back(8 * kEpsilon);
     w.bound.push_back(16 * kEpsilon);
   }
-  checks.everywhere("sgd " + std::to_string(c.count), [](int) { return size_t{0}; },
-                    [&](const Context& context) {
-                      Outputs o{d.first, d.weight};
-                      sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), context);
-                      return o;
-                    },
-                    {velocity, w});
+  checks.everywhere(
+      "sgd " + std::to_string(c.count), [](int) { return size_t{0}; },
+      [&](const Context& context) {
+        Outputs o{d.first, d.weight};
+        sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), context);
+        return o;
+      },
+      {velocity, w});
 }
 
 }  // namespace

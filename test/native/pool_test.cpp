@@ -1,7 +1,8 @@
+#include "ops/pool.h"
+
 #include <cmath>
 
 #include "check.h"
-#include "ops/pool.h"
 
 namespace pcqat::test {
 
@@ -15,10 +16,13 @@ void run(Checks& checks, const PoolGeometry& g, int64_t rows, Random& random) {
   std::vector<float> x(static_cast<size_t>(in));
   for (float& v : x) v = static_cast<float>(random.between(-3, 3));
   const std::vector<float> dy = random.floats(out);
-  const auto zeros = [](int64_t size) { return Expected{std::vector<double>(static_cast<size_t>(size)), std::vector<double>(static_cast<size_t>(size))}; };
+  const auto zeros = [](int64_t size) {
+    return Expected{std::vector<double>(static_cast<size_t>(size)), std::vector<double>(static_cast<size_t>(size))};
+  };
   Expected average = zeros(out), maximum = zeros(out), d_average = zeros(in), d_maximum = zeros(in);
   for (int64_t o = 0; o < out; ++o) {
-    const int64_t c = o % g.channels, ow = o / g.channels % g.out_w, oh = o / (g.channels * g.out_w) % g.out_h, row = o / (g.channels * g.out_w * g.out_h);
+    const int64_t c = o % g.channels, ow = o / g.channels % g.out_w, oh = o / (g.channels * g.out_w) % g.out_h,
+                  row = o / (g.channels * g.out_w * g.out_h);
     std::vector<int64_t> window;
     for (int64_t h = oh * g.stride_h - g.pad_top; h < oh * g.stride_h - g.pad_top + g.pool_h; ++h) {
       for (int64_t w = ow * g.stride_w - g.pad_left; w < ow * g.stride_w - g.pad_left + g.pool_w; ++w) {
@@ -42,8 +46,8 @@ void run(Checks& checks, const PoolGeometry& g, int64_t rows, Random& random) {
   }
   checks.everywhere("pool " + std::to_string(g.in_h) + "x" + std::to_string(g.in_w) + "x" + std::to_string(g.channels), no_workspace,
                     [&](const Context& context) {
-                      Outputs o{std::vector<float>(static_cast<size_t>(out)), std::vector<float>(static_cast<size_t>(out)), std::vector<float>(static_cast<size_t>(in)),
-                                std::vector<float>(static_cast<size_t>(in))};
+                      Outputs o{std::vector<float>(static_cast<size_t>(out)), std::vector<float>(static_cast<size_t>(out)),
+                                std::vector<float>(static_cast<size_t>(in)), std::vector<float>(static_cast<size_t>(in))};
                       average_pool_forward(g, rows, x.data(), o[0].data(), context);
                       max_pool_forward(g, rows, x.data(), o[1].data(), context);
                       average_pool_backward(g, rows, dy.data(), o[2].data(), context);
@@ -85,7 +89,8 @@ void run_global(Checks& checks, int64_t rows, int64_t pixels, int64_t channels, 
 void run_pad(Checks& checks, const PadGeometry& g, int64_t rows, Random& random) {
   const int64_t out_h = g.in_h + g.top + g.bottom, out_w = g.in_w + g.left + g.right;
   const std::vector<float> x = random.floats(rows * g.in_h * g.in_w * g.channels), dy = random.floats(rows * out_h * out_w * g.channels);
-  Expected y{std::vector<double>(dy.size()), std::vector<double>(dy.size())}, dx{std::vector<double>(x.size()), std::vector<double>(x.size())};
+  Expected y{std::vector<double>(dy.size()), std::vector<double>(dy.size())},
+      dx{std::vector<double>(x.size()), std::vector<double>(x.size())};
   for (size_t i = 0; i < x.size(); ++i) {
     const int64_t at = static_cast<int64_t>(i), c = at % g.channels, w = at / g.channels % g.in_w, h = at / (g.channels * g.in_w) % g.in_h,
                   row = at / (g.channels * g.in_w * g.in_h);
@@ -108,9 +113,9 @@ void run_pad(Checks& checks, const PadGeometry& g, int64_t rows, Random& random)
 void test_pool(Checks& checks) {
   Random random(50);
   run(checks, {26, 26, 12, 13, 13, 2, 2, 2, 2, 0, 0}, 3, random);
-  run(checks, {7, 9, 19, 4, 5, 3, 3, 2, 2, 1, 1}, 5, random);   // SAME, overlapping
+  run(checks, {7, 9, 19, 4, 5, 3, 3, 2, 2, 1, 1}, 5, random);  // SAME, overlapping
   run(checks, {5, 4, 1, 5, 4, 3, 2, 1, 1, 1, 0}, 2, random);
-  run(checks, {6, 5, 33, 1, 1, 6, 5, 6, 5, 0, 0}, 4, random);   // the whole image
+  run(checks, {6, 5, 33, 1, 1, 6, 5, 6, 5, 0, 0}, 4, random);  // the whole image
   run_global(checks, 7, 125, 64, random);
   run_global(checks, 3, 1, 5, random);
   run_global(checks, 2, 49, 277, random);
