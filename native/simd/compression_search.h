@@ -18,7 +18,7 @@ typename V::I count_thresholds(const float* thresholds, int64_t count, int64_t s
   for (int64_t t = 0; t < count; ++t) {
     // Broadcast for a shared codebook, one threshold per channel otherwise.
     const typename V::F threshold = stride == 0 ? V::floats(thresholds[t]) : V::load(thresholds + t * stride + column);
-    position = w >= threshold ? position + 1 : position;
+    position = V::count(position, w >= threshold);
   }
   return position;
 }

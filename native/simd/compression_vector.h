@@ -13,6 +13,7 @@ struct Single {
   static I load(const int32_t* p) { return *p; }
   static void store(int32_t* p, I v) { *p = v; }
   static bool keep(const uint8_t* mask) { return *mask != 0; }
+  static I count(I sum, bool m) { return sum + m; }
   static F floats(float v) { return v; }
   static I integers(int32_t v) { return v; }
   static I iota() { return 0; }
@@ -41,7 +42,6 @@ struct Wide {
   static constexpr int64_t lanes = PCQAT_LANES;
   typedef float F __attribute__((vector_size(PCQAT_LANES * 4)));
   typedef int32_t I __attribute__((vector_size(PCQAT_LANES * 4)));
-  typedef uint8_t B __attribute__((vector_size(PCQAT_LANES)));
 
   template <typename T, typename P>
   static T read(const P* p) {
@@ -53,7 +53,7 @@ struct Wide {
   static I load(const int32_t* p) { return read<I>(p); }
   static void store(float* p, F v) { __builtin_memcpy(p, &v, sizeof v); }
   static void store(int32_t* p, I v) { __builtin_memcpy(p, &v, sizeof v); }
-  static I keep(const uint8_t* mask) { return __builtin_convertvector(read<B>(mask), I) != 0; }
+  static I count(I sum, I m) { return sum - m; }  // true lanes are -1
   static F floats(float v) { return v - F{}; }
   static I integers(int32_t v) { return v - I{}; }
   static I iota() {
@@ -67,7 +67,12 @@ struct Wide {
     for (int i = 1; i < PCQAT_LANES; ++i) best = v[i] > best ? v[i] : best;
     return best;
   }
+  // Written by hand: GCC 12 expands the conversion from bytes into dozens of instructions.
 #if PCQAT_LANES == 16
+  static I keep(const uint8_t* mask) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(mask));
+    return (I)_mm512_movm_epi32(_mm_test_epi8_mask(bytes, bytes));
+  }
   static F floor(F v) { return _mm512_mask_roundscale_ps(v, 0xffff, v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
   // The masked forms, because GCC 12 warns about its own header in the plain ones.
   static F gather(const float* table, I index) { return _mm512_mask_i32gather_ps(F{}, 0xffff, (__m512i)index, table, 4); }
@@ -76,11 +81,17 @@ struct Wide {
   }
   static bool all(I m) { return _mm512_movepi32_mask((__m512i)m) == 0xffff; }
 #elif PCQAT_LANES == 8
+  static I keep(const uint8_t* mask) { return (I)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(mask))) > 0; }
   static F floor(F v) { return _mm256_floor_ps(v); }
   static F gather(const float* table, I index) { return _mm256_i32gather_ps(table, (__m256i)index, 4); }
   static I gather(const int32_t* table, I index) { return (I)_mm256_i32gather_epi32(table, (__m256i)index, 4); }
   static bool all(I m) { return _mm256_movemask_ps((__m256)m) == 0xff; }
 #else
+  static I keep(const uint8_t* mask) {
+    uint32_t bytes;
+    __builtin_memcpy(&bytes, mask, sizeof bytes);
+    return (I)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes)))) > 0;
+  }
   static F floor(F v) { return vrndmq_f32(v); }
   template <typename T, typename V>
   static V pick(const T* table, I index) {
