@@ -31,7 +31,9 @@ function extract(file: string): Example[] {
   return [...text.matchAll(pattern)].map((match, i) => {
     const code = isSource ? (match[1] as string).replace(/^[ \t]*\* ?/gm, '') : (match[1] as string);
     const line = text.slice(0, match.index).split('\n').length;
-    return { place: `${file}:${line}`, module: path.join(folder, `${file.replaceAll(/[/.]/g, '-')}-${i}`), code: `${code}\nexport {};\n` };
+    // The README's tour trains to the end, which takes minutes; that it runs is seen in one epoch a stage.
+    const quick = isSource ? code : code.replaceAll(/epochs: \d+/g, 'epochs: 1');
+    return { place: `${file}:${line}`, module: path.join(folder, `${file.replaceAll(/[/.]/g, '-')}-${i}`), code: `${quick}\nexport {};\n` };
   });
 }
 
@@ -88,17 +90,14 @@ describe('examples in the documentation', () => {
   });
 
   for (const { place, module } of examples) {
-    // The README's tour trains to the end, which takes minutes.
-    const runs = !place.startsWith('README.md');
-    it(`${place} compiles${runs ? ' and runs' : ''}`, async () => {
+    it(`${place} compiles and runs`, async () => {
       expect(errors.get(module) ?? '').to.equal('');
-      if (!runs) return;
       console.log = () => undefined;
       try {
         await import(pathToFileURL(`${module}.js`).href);
       } finally {
         console.log = log;
       }
-    });
+    }).timeout(180_000);
   }
 });
