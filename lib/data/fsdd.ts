@@ -10,7 +10,10 @@ import { mfcc, type MfccOptions } from './mfcc.js';
 import { standardize } from './standardize.js';
 import type { DatasetSplits } from './types.js';
 
-/** The features of {@link loadFsdd}: 40 ms frames every 20 ms, 10 coefficients, from 8 kHz sound. */
+/**
+ * The features of {@link loadFsdd}: 40 ms frames every 20 ms, 10 coefficients, from 8 kHz sound. The floor is high, so that the digital silence
+ * around a recording is not far from its background noise: of 10⁻⁶ to 1, 0.1 gave DS-CNN-S the lowest validation loss.
+ */
 export const fsddMfcc: MfccOptions = {
   sampleRate: 8000,
   frameLength: 320,
@@ -20,7 +23,7 @@ export const fsddMfcc: MfccOptions = {
   lowHz: 20,
   highHz: 4000,
   firstBin: 1,
-  floor: { kind: 'add', value: 1e-2 },
+  floor: { kind: 'add', value: 0.1 },
   coefficients: 10,
 };
 
