@@ -30,8 +30,18 @@ static double register_gflops(double seconds) {
     const int rounds = 400000;
     const double start = now();
     for (int r = 0; r < rounds; r++) {
-      a = a * x + y; b = b * x + y; c = c * x + y; d = d * x + y; e = e * x + y; f = f * x + y;
-      g = g * x + y; h = h * x + y; i = i * x + y; j = j * x + y; k = k * x + y; l = l * x + y;
+      a = a * x + y;
+      b = b * x + y;
+      c = c * x + y;
+      d = d * x + y;
+      e = e * x + y;
+      f = f * x + y;
+      g = g * x + y;
+      h = h * x + y;
+      i = i * x + y;
+      j = j * x + y;
+      k = k * x + y;
+      l = l * x + y;
     }
     best = std::max(best, 2.0 * kLanes * 12 * rounds / (now() - start) / 1e9);
   }

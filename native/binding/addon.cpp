@@ -36,7 +36,8 @@ const Kernels& kernels_argument(Napi::Env env, const Napi::Value& isa) {
   if (!isa.IsString()) throw make_error(env, "ERR_DTYPE", "isa must be a string.");
   const std::string name = isa.As<Napi::String>();
   const Kernels* found = find_kernels(name.c_str());
-  if (found == nullptr) throw make_error(env, "ERR_ISA", "The instruction set '" + name + "' is not available in this build or on this CPU.");
+  if (found == nullptr)
+    throw make_error(env, "ERR_ISA", "The instruction set '" + name + "' is not available in this build or on this CPU.");
   return *found;
 }
 

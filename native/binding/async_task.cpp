@@ -54,8 +54,10 @@ void AsyncTask::settle(Napi::Env env, napi_status status) {
     error_message_ = "The call was cancelled.";
   }
   try {
-    if (error_code_.empty()) napi_resolve_deferred(env, deferred_, result(env));
-    else napi_reject_deferred(env, deferred_, make_error(env, error_code_, error_message_).Value());
+    if (error_code_.empty())
+      napi_resolve_deferred(env, deferred_, result(env));
+    else
+      napi_reject_deferred(env, deferred_, make_error(env, error_code_, error_message_).Value());
   } catch (const Napi::Error& error) {  // e.g. no memory for the result
     napi_reject_deferred(env, deferred_, error.Value());
   }

@@ -65,7 +65,8 @@ int64_t Fields::integer(const char* name) {
 int64_t Fields::integer(const char* name, int64_t low, int64_t high) {
   const int64_t value = integer(name);
   if (value < low || value > high) {
-    fail(name, "ERR_OPTION", "is " + std::to_string(value) + ", but must be between " + std::to_string(low) + " and " + std::to_string(high));
+    fail(name, "ERR_OPTION",
+         "is " + std::to_string(value) + ", but must be between " + std::to_string(low) + " and " + std::to_string(high));
   }
   return value;
 }

@@ -32,11 +32,9 @@ integer::Tensor read_tensor(const Napi::Value& value, const std::string& path) {
   integer::Tensor tensor;
   tensor.name = fields.string("name");
   tensor.shape = fields.integers("shape", kMaxDimensions);
-  tensor.dtype = fields.choice<DType>("dtype", {{"int8", DType::int8},
-                                                {"uint8", DType::uint8},
-                                                {"int16", DType::int16},
-                                                {"int32", DType::int32},
-                                                {"float32", DType::float32}});
+  tensor.dtype = fields.choice<DType>(
+      "dtype",
+      {{"int8", DType::int8}, {"uint8", DType::uint8}, {"int16", DType::int16}, {"int32", DType::int32}, {"float32", DType::float32}});
   tensor.scale = elements<float>(fields, "scale");
   tensor.zero_point = elements<int32_t>(fields, "zeroPoint");
   tensor.axis = fields.integer("axis");
@@ -57,9 +55,12 @@ integer::Operator read_operator(const Napi::Value& value, const std::string& pat
   for (uint32_t i = 0; i < names.Length(); ++i) {
     const std::string name = names.Get(i).ToString();
     const Napi::Value option = options.As<Napi::Object>().Get(name);
-    if (option.IsNumber()) op.options[name] = option.As<Napi::Number>().DoubleValue();
-    else if (option.IsBoolean()) op.options[name] = option.As<Napi::Boolean>().Value();
-    else if (option.IsString()) op.options[name] = std::string(option.As<Napi::String>());
+    if (option.IsNumber())
+      op.options[name] = option.As<Napi::Number>().DoubleValue();
+    else if (option.IsBoolean())
+      op.options[name] = option.As<Napi::Boolean>().Value();
+    else if (option.IsString())
+      op.options[name] = std::string(option.As<Napi::String>());
     // Lists (RESHAPE's newShape) repeat what the output's shape says.
   }
   return op;
@@ -68,8 +69,10 @@ integer::Operator read_operator(const Napi::Value& value, const std::string& pat
 integer::Program read_program(const Napi::Value& value) {
   Fields fields(value, "program");
   integer::Program program;
-  fields.list("tensors", kMaxTensors, [&](const Napi::Value& tensor, const std::string& path) { program.tensors.push_back(read_tensor(tensor, path)); });
-  fields.list("operators", kMaxTensors, [&](const Napi::Value& op, const std::string& path) { program.operators.push_back(read_operator(op, path)); });
+  fields.list("tensors", kMaxTensors,
+              [&](const Napi::Value& tensor, const std::string& path) { program.tensors.push_back(read_tensor(tensor, path)); });
+  fields.list("operators", kMaxTensors,
+              [&](const Napi::Value& op, const std::string& path) { program.operators.push_back(read_operator(op, path)); });
   program.inputs = fields.integers("inputs", kMaxTensors);
   program.outputs = fields.integers("outputs", kMaxTensors);
   return program;
@@ -119,7 +122,9 @@ struct IntegerCore {
 
 class RunTask final : public AsyncTask {
  public:
-  RunTask(std::shared_ptr<IntegerCore> core, std::vector<uint8_t> input) : core_(std::move(core)), input_(std::move(input)) { core_->busy = true; }
+  RunTask(std::shared_ptr<IntegerCore> core, std::vector<uint8_t> input) : core_(std::move(core)), input_(std::move(input)) {
+    core_->busy = true;
+  }
 
  protected:
   void execute() override {
@@ -164,7 +169,8 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
         if (options.has("isa")) isa = options.get("isa");
         options.finish();
       }
-      core_->session = std::make_unique<integer::Session>(std::move(program), kernels_argument(env, isa), static_cast<int>(threads), keep_values);
+      core_->session =
+          std::make_unique<integer::Session>(std::move(program), kernels_argument(env, isa), static_cast<int>(threads), keep_values);
     });
   }
 
@@ -192,7 +198,8 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
     return guarded(info.Env(), [&] {
       const integer::Session& session = ready();
       const double index = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
-      if (!(index >= 0 && index < static_cast<double>(session.tensor_count())) || index != static_cast<double>(static_cast<int64_t>(index))) {
+      if (!(index >= 0 && index < static_cast<double>(session.tensor_count())) ||
+          index != static_cast<double>(static_cast<int64_t>(index))) {
         throw Error("ERR_OPTION", "There is no such tensor; indices are 0 to " + std::to_string(session.tensor_count() - 1) + ".");
       }
       const int64_t tensor = static_cast<int64_t>(index);

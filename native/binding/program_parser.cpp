@@ -17,7 +17,8 @@ void parse_fake_quant(Fields& parent, FakeQuantSpec& out) {
   out.bits = static_cast<int>(fields.integer("bits", 2, 8, 8));
   out.narrow_range = fields.boolean("narrowRange", false);
   out.update = fields.choice<RangeUpdate>(
-      "update", {{"movingAverage", RangeUpdate::moving_average}, {"runningMinMax", RangeUpdate::running_min_max}, {"none", RangeUpdate::none}});
+      "update",
+      {{"movingAverage", RangeUpdate::moving_average}, {"runningMinMax", RangeUpdate::running_min_max}, {"none", RangeUpdate::none}});
   out.decay = fields.number("decay", 0.999);
   fields.finish();
 }
@@ -90,8 +91,10 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
       break;
     case Op::batch_norm:
     case Op::add:
-      if (in.op == Op::add) in.other = fields.id("other");
-      else parse_batch_norm(fields, in);
+      if (in.op == Op::add)
+        in.other = fields.id("other");
+      else
+        parse_batch_norm(fields, in);
       if (fields.has("activation")) in.activation = parse_activation(fields);
       if (fields.has("fakeQuant")) parse_fake_quant(fields, in.fake_quant);
       break;
@@ -99,25 +102,18 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
       in.activation = parse_activation(fields);
       if (fields.has("fakeQuant")) parse_fake_quant(fields, in.fake_quant);
       break;
-    case Op::fake_quant:
-      parse_fake_quant(fields, in.fake_quant);
-      break;
+    case Op::fake_quant: parse_fake_quant(fields, in.fake_quant); break;
     case Op::average_pool:
     case Op::max_pool:
       in.pool = fields.integers<2>("pool");
       in.strides = fields.integers<2>("strides");
       in.padding = fields.integers<4>("padding");
       break;
-    case Op::pad:
-      in.padding = fields.integers<4>("padding");
-      break;
-    case Op::dropout:
-      in.rate = fields.number("rate");
-      break;
+    case Op::pad: in.padding = fields.integers<4>("padding"); break;
+    case Op::dropout: in.rate = fields.number("rate"); break;
     case Op::global_average_pool:
     case Op::reshape:
-    case Op::softmax:
-      break;
+    case Op::softmax: break;
   }
   fields.finish();
   return in;
@@ -219,7 +215,8 @@ double positive(Fields& fields, const char* name) {
 Program parse_program(const Napi::Value& spec) {
   Fields fields(spec, "");
   Program program;
-  fields.list("tensors", kMaxItems, [&](const Napi::Value& v, const std::string& path) { program.tensors.push_back(parse_tensor(v, path)); });
+  fields.list("tensors", kMaxItems,
+              [&](const Napi::Value& v, const std::string& path) { program.tensors.push_back(parse_tensor(v, path)); });
   fields.list("values", kMaxItems, [&](const Napi::Value& v, const std::string& path) { program.values.push_back(parse_value(v, path)); });
   fields.list("instructions", kMaxItems,
               [&](const Napi::Value& v, const std::string& path) { program.instructions.push_back(parse_instruction(v, path)); });

@@ -105,7 +105,8 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
       const int tensor = tensor_argument(session, info[0]);
       const TensorSpec& spec = session.program().tensors[tensor];
       if (!session.has_gradient(tensor)) {
-        throw Error("ERR_OPTION", "The tensor '" + spec.name + "' has no gradient: it must be trainable and the session a training session.");
+        throw Error("ERR_OPTION",
+                    "The tensor '" + spec.name + "' has no gradient: it must be trainable and the session a training session.");
       }
       return copy_to_array(info.Env(), session.gradient(tensor), spec.count);
     });
@@ -116,7 +117,8 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     const int tensor = tensor_argument(session, info[0]);
     const TensorSpec& spec = session.program().tensors[tensor];
     if (session.slot_count() == 0 || !spec.trainable) {
-      throw Error("ERR_OPTION", "The tensor '" + spec.name + "' has no optimizer slots: it must be trainable and the session must have an optimizer.");
+      throw Error("ERR_OPTION",
+                  "The tensor '" + spec.name + "' has no optimizer slots: it must be trainable and the session must have an optimizer.");
     }
     return {tensor, index_argument(info[1], "slot", static_cast<size_t>(session.slot_count()))};
   }
@@ -162,11 +164,13 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     const int64_t width = session.program().values[session.program().input].count;
     if (x.length == 0) throw Error("ERR_EMPTY_DATA", "x is empty.");
     if (x.length % width != 0) {
-      throw Error("ERR_SHAPE", "x has " + std::to_string(x.length) + " elements, which is no multiple of the input size " + std::to_string(width) + ".");
+      throw Error("ERR_SHAPE",
+                  "x has " + std::to_string(x.length) + " elements, which is no multiple of the input size " + std::to_string(width) + ".");
     }
     const int64_t rows = x.length / width;
     if (rows > session.options().max_batch) {
-      throw Error("ERR_SHAPE", "x has " + std::to_string(rows) + " rows, but maxBatch is " + std::to_string(session.options().max_batch) + ".");
+      throw Error("ERR_SHAPE",
+                  "x has " + std::to_string(rows) + " rows, but maxBatch is " + std::to_string(session.options().max_batch) + ".");
     }
     std::memcpy(session.input_buffer(), x.data, static_cast<size_t>(x.length) * sizeof(float));
     return rows;

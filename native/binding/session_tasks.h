@@ -44,7 +44,8 @@ class StepTask : public AsyncTask {
 
 class ForwardTask : public AsyncTask {
  public:
-  ForwardTask(std::shared_ptr<Core> core, int64_t rows, const ForwardOptions& options) : core_(std::move(core)), rows_(rows), options_(options) {
+  ForwardTask(std::shared_ptr<Core> core, int64_t rows, const ForwardOptions& options)
+      : core_(std::move(core)), rows_(rows), options_(options) {
     core_->busy = true;
   }
 

@@ -15,7 +15,8 @@ class DepthwiseConv2d final : public Operation {
     const Tensor& weights = read_kernel(op, 3);
     input_zero_point_ = op.zero_point(op.input(0));
     w_ = read_window(op, weights.shape[1], weights.shape[2]);
-    op.require(weights.shape[0] == 1 && weights.shape[3] == w_.out_c, "the weights must have the shape [1, height, width, output channels]");
+    op.require(weights.shape[0] == 1 && weights.shape[3] == w_.out_c,
+               "the weights must have the shape [1, height, width, output channels]");
     op.require(w_.out_c % w_.in_c == 0, "the output's channels are no multiple of the input's");
     multiplier_ = w_.out_c / w_.in_c;
     requantizer_ = Requantizer(op, weights, w_.out_c);

@@ -31,7 +31,8 @@ class Add final : public Operation {
     int8_t* out = frame.value<int8_t>(output_);
     for (int64_t i = 0; i < elements_; ++i) {
       const int32_t sum = scaled(operands_[0], a[i]) + scaled(operands_[1], b[i]);
-      out[i] = static_cast<int8_t>(clamp(static_cast<int64_t>(multiply_twice_rounded(sum, output_multiplier_)) + output_zero_point_, bounds_.low, bounds_.high));
+      out[i] = static_cast<int8_t>(
+          clamp(static_cast<int64_t>(multiply_twice_rounded(sum, output_multiplier_)) + output_zero_point_, bounds_.low, bounds_.high));
     }
   }
 

@@ -14,7 +14,8 @@ class FullyConnected final : public Operation {
     outputs_ = weights.shape[0], depth_ = weights.shape[1];
     op.require(input.elements % depth_ == 0, "the input's size is no multiple of the weights' depth");
     rows_ = input.elements / depth_;
-    op.require(output.elements == rows_ * outputs_ && output.shape.back() == outputs_, "the output's shape does not follow from the weights");
+    op.require(output.elements == rows_ * outputs_ && output.shape.back() == outputs_,
+               "the output's shape does not follow from the weights");
     if (op.integer("weightsFormat", 0, 0, 1) != 0) op.unsupported("a shuffled weights format");
     op.require(weights.scale.size() <= 1 || weights.axis == 0, "the weights have scales along the wrong axis");
     input_zero_point_ = op.zero_point(input);

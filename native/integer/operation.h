@@ -24,8 +24,8 @@ struct Frame {
 };
 
 // Limits that keep a hostile program from taking all memory or running for ever; far above any real model.
-constexpr int64_t kMaxProgramBytes = int64_t{1} << 29;       // activations and scratch of one worker; packed weights
-constexpr int64_t kMaxProgramWork = int64_t{1} << 38;        // multiplications of one row
+constexpr int64_t kMaxProgramBytes = int64_t{1} << 29;  // activations and scratch of one worker; packed weights
+constexpr int64_t kMaxProgramWork = int64_t{1} << 38;   // multiplications of one row
 
 // uint8 values are held as int8 (value − 128) between the model's input and output, so that one set of kernels serves both.
 class Operation {

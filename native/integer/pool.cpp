@@ -102,7 +102,8 @@ class Mean final : public Operation {
       for (int64_t c = 0; c < channels_; ++c) acc[c] += input[c] - zero_point_;
     }
     for (int64_t c = 0; c < channels_; ++c) {
-      out[c] = static_cast<int8_t>(clamp(static_cast<int64_t>(multiply_twice_rounded(acc[c], multiplier_)) + output_zero_point_, -128, 127));
+      out[c] =
+          static_cast<int8_t>(clamp(static_cast<int64_t>(multiply_twice_rounded(acc[c], multiplier_)) + output_zero_point_, -128, 127));
     }
   }
 

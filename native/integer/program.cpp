@@ -115,9 +115,7 @@ void validate(Program& program) {
   if (!defined[output] || program.tensors[output].constant) throw Error("ERR_FORMAT", "No operator writes the model's output.");
 }
 
-std::string OperatorView::place() const {
-  return "Operator " + std::to_string(index_) + " (" + op() + ", output '" + output().name + "')";
-}
+std::string OperatorView::place() const { return "Operator " + std::to_string(index_) + " (" + op() + ", output '" + output().name + "')"; }
 
 void OperatorView::fail_format(const std::string& problem) const { throw Error("ERR_FORMAT", place() + ": " + problem + "."); }
 

@@ -28,7 +28,8 @@ Bounds activation_bounds(const OperatorView& op, const std::string& activation) 
 Bounds fused_bounds(const OperatorView& op) { return activation_bounds(op, op.text("fusedActivationFunction", "NONE")); }
 
 Requantizer::Requantizer(const OperatorView& op, const Tensor& weights, int64_t channels)
-    : multiplier(padded(channels)), left_shift(padded(channels)), right_shift(padded(channels)), zero_point(op.zero_point(op.output())), bounds(fused_bounds(op)) {
+    : multiplier(padded(channels)), left_shift(padded(channels)), right_shift(padded(channels)), zero_point(op.zero_point(op.output())),
+      bounds(fused_bounds(op)) {
   const Tensor& input = op.input(0);
   op.require(op.output().dtype == input.dtype, "the output has another type than the input");
   const float input_scale = input.scale[0];

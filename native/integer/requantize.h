@@ -26,9 +26,7 @@ struct Requantizer {
   Requantizer() = default;
   // s_in · s_w[c] / s_out in double, as CONV_2D and DEPTHWISE_CONV_2D compute it (uint8: the product in f32).
   Requantizer(const OperatorView& op, const Tensor& weights, int64_t channels);
-  Requantization view() const {
-    return {multiplier.data(), left_shift.data(), right_shift.data(), zero_point, bounds.low, bounds.high};
-  }
+  Requantization view() const { return {multiplier.data(), left_shift.data(), right_shift.data(), zero_point, bounds.low, bounds.high}; }
 };
 
 // The bias of `channels` elements (zeros where the operator has none), padded to kInt8Block.

@@ -50,8 +50,6 @@ inline int64_t multiply_once_rounded(int32_t x, FixedPoint m) {
   return (static_cast<int64_t>(x) * m.multiplier + (int64_t{1} << (total - 1))) >> total;
 }
 
-inline int32_t clamp(int64_t v, int32_t low, int32_t high) {
-  return v < low ? low : v > high ? high : static_cast<int32_t>(v);
-}
+inline int32_t clamp(int64_t v, int32_t low, int32_t high) { return v < low ? low : v > high ? high : static_cast<int32_t>(v); }
 
 }  // namespace pcqat::integer

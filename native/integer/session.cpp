@@ -73,7 +73,8 @@ void Session::plan() {
     const int64_t bytes = value_bytes(program_.tensors[t]);
     int64_t offset = 0;
     auto place = alive.begin();
-    for (; place != alive.end() && place->offset < offset + bytes; ++place) offset = place->offset + value_bytes(program_.tensors[place->tensor]);
+    for (; place != alive.end() && place->offset < offset + bytes; ++place)
+      offset = place->offset + value_bytes(program_.tensors[place->tensor]);
     alive.insert(place, {t, first[t], last[t], offset});
     offsets_[t] = offset;
     scratch_offset_ = std::max(scratch_offset_, offset + bytes);

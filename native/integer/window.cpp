@@ -35,12 +35,14 @@ Window read_window(const OperatorView& op, int64_t kernel_h, int64_t kernel_w) {
   w.out_h = output.shape[1], w.out_w = output.shape[2], w.out_c = output.shape[3];
   w.kernel_h = kernel_h, w.kernel_w = kernel_w;
   w.stride_h = op.integer("strideH", 1, 1, kMaxWindowOption), w.stride_w = op.integer("strideW", 1, 1, kMaxWindowOption);
-  w.dilation_h = op.integer("dilationHFactor", 1, 1, kMaxWindowOption), w.dilation_w = op.integer("dilationWFactor", 1, 1, kMaxWindowOption);
+  w.dilation_h = op.integer("dilationHFactor", 1, 1, kMaxWindowOption),
+  w.dilation_w = op.integer("dilationWFactor", 1, 1, kMaxWindowOption);
   const std::string padding = op.text("padding", "SAME");
   op.require(padding == "SAME" || padding == "VALID", "padding must be SAME or VALID");
   const Extent h = extent(op, padding == "SAME", w.in_h, kernel_h, w.stride_h, w.dilation_h);
   const Extent x = extent(op, padding == "SAME", w.in_w, kernel_w, w.stride_w, w.dilation_w);
-  op.require(output.shape[0] == 1 && w.out_h == h.size && w.out_w == x.size, "the output's height and width do not follow from the input's");
+  op.require(output.shape[0] == 1 && w.out_h == h.size && w.out_w == x.size,
+             "the output's height and width do not follow from the input's");
   w.pad_top = h.before, w.pad_left = x.before;
   return w;
 }

@@ -69,16 +69,12 @@ void Session::backward_instruction(size_t index, int64_t step) {
       if (in.activation != Activation::none) activation_backward_from_output(count, y, in.activation, dy, dy, c);
       backward_layer(index, x, dy);
       break;
-    case Op::batch_norm:
-      backward_batch_norm(index, dy);
-      break;
+    case Op::batch_norm: backward_batch_norm(index, dy); break;
     case Op::activation:
     case Op::fake_quant:
       give_input_gradient(index, [&](float* dx) { activation_backward(count, x, in.activation, range, dy, dx, c); });
       break;
-    case Op::add:
-      backward_add(index, dy);
-      break;
+    case Op::add: backward_add(index, dy); break;
     case Op::average_pool:
       give_input_gradient(index, [&](float* dx) { average_pool_backward(pool_geometry(program_, in), rows_, dy, dx, c); });
       break;
@@ -90,11 +86,8 @@ void Session::backward_instruction(size_t index, int64_t step) {
       give_input_gradient(index, [&](float* dx) { global_average_pool_backward(rows_, shape[0] * shape[1], shape[2], dy, dx, c); });
       break;
     }
-    case Op::pad:
-      give_input_gradient(index, [&](float* dx) { pad_backward(pad_geometry(program_, in), rows_, dy, dx, c); });
-      break;
-    case Op::reshape:
-      break;  // shares the gradient of its input
+    case Op::pad: give_input_gradient(index, [&](float* dx) { pad_backward(pad_geometry(program_, in), rows_, dy, dx, c); }); break;
+    case Op::reshape: break;  // shares the gradient of its input
     case Op::dropout:
       give_input_gradient(index, [&](float* dx) { dropout(count, static_cast<float>(in.rate), dropout_key(index, step), dy, dx, c); });
       break;
@@ -123,7 +116,8 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
   give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
     (depthwise ? depthwise_backward_kernel : conv2d_backward_kernel)(g, rows_, x, dy, d_kernel, d_bias, c);
   });
-  give_input_gradient(index, [&](float* dx) { (depthwise ? depthwise_backward_input : conv2d_backward_input)(g, rows_, dy, kernel, dx, c); });
+  give_input_gradient(index,
+                      [&](float* dx) { (depthwise ? depthwise_backward_input : conv2d_backward_input)(g, rows_, dy, kernel, dx, c); });
 }
 
 void Session::backward_batch_norm(size_t index, const float* dy) {
@@ -132,7 +126,8 @@ void Session::backward_batch_norm(size_t index, const float* dy) {
   const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
   const float* saved = arena_f32(saved_statistics_[index]);
   auto run = [&](float* dx, float* d_gamma, float* d_beta) {
-    batch_norm_backward(p, value_count(in.input) / p.channels, value_data(in.input), in.activation, range, saved, dy, dx, d_gamma, d_beta, context());
+    batch_norm_backward(p, value_count(in.input) / p.channels, value_data(in.input), in.activation, range, saved, dy, dx, d_gamma, d_beta,
+                        context());
   };
   // One pass gives all three gradients; those that are not wanted go to scratch memory.
   const BackwardPlan& plan = plan_.backward[index];
@@ -151,15 +146,17 @@ void Session::backward_add(size_t index, const float* dy) {
   const BackwardPlan& plan = plan_.backward[index];
   const int64_t count = value_count(in.output);
   const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
-  float* d = plan.temporary != kNone                ? arena_f32(plan.temporary)
+  float* d = plan.temporary != kNone            ? arena_f32(plan.temporary)
              : plan.to_input && !plan.add_input ? value_gradient(in.input)
                                                 : value_gradient(in.other);
   add_backward(count, value_data(in.input), value_data(in.other), in.activation, range, dy, d, context());
   auto give = [&](bool wanted, bool adds, int value) {
     if (!wanted) return;
     float* gradient = value_gradient(value);
-    if (adds) accumulate(count, d, gradient, context());
-    else if (gradient != d) std::memcpy(gradient, d, count * sizeof(float));
+    if (adds)
+      accumulate(count, d, gradient, context());
+    else if (gradient != d)
+      std::memcpy(gradient, d, count * sizeof(float));
   };
   give(plan.to_input, plan.add_input, in.input);
   give(plan.to_other, plan.add_other, in.other);

@@ -32,7 +32,8 @@ void Session::forward(int64_t rows, const ForwardOptions& options) {
 void Session::check_finite_rows(const char* what, const float* data, int64_t width) {
   const int64_t bad = find_non_finite(rows_ * width, data, context());
   if (bad < 0) return;
-  throw Error("ERR_NON_FINITE", std::string(what) + " is NaN or infinite in row " + std::to_string(bad / width) + ", element " + std::to_string(bad % width) + ".");
+  throw Error("ERR_NON_FINITE", std::string(what) + " is NaN or infinite in row " + std::to_string(bad / width) + ", element " +
+                                    std::to_string(bad % width) + ".");
 }
 
 void Session::run_chains(bool training) {
@@ -69,18 +70,15 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
   float* y = value_data(in.output);
   const int64_t count = value_count(in.output);
   switch (in.op) {
-    case Op::conv2d:
-      conv2d_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
-      break;
+    case Op::conv2d: conv2d_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c); break;
     case Op::depthwise_conv2d:
       depthwise_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
       break;
     case Op::dense:
-      dense_forward(rows_, program_.values[in.input].count, program_.values[in.output].count, x, kernel_data(in), f32(in.bias), in.activation, y, c);
+      dense_forward(rows_, program_.values[in.input].count, program_.values[in.output].count, x, kernel_data(in), f32(in.bias),
+                    in.activation, y, c);
       break;
-    case Op::batch_norm:
-      run_batch_norm(index, options);
-      break;
+    case Op::batch_norm: run_batch_norm(index, options); break;
     case Op::activation:
     case Op::fake_quant:
       activation_forward(count, x, in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
@@ -88,25 +86,20 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
     case Op::add:
       add_forward(count, x, value_data(in.other), in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
       break;
-    case Op::average_pool:
-      average_pool_forward(pool_geometry(program_, in), rows_, x, y, c);
-      break;
-    case Op::max_pool:
-      max_pool_forward(pool_geometry(program_, in), rows_, x, y, c);
-      break;
+    case Op::average_pool: average_pool_forward(pool_geometry(program_, in), rows_, x, y, c); break;
+    case Op::max_pool: max_pool_forward(pool_geometry(program_, in), rows_, x, y, c); break;
     case Op::global_average_pool: {
       const auto& shape = program_.values[in.input].shape;
       global_average_pool_forward(rows_, shape[0] * shape[1], shape[2], x, y, c);
       break;
     }
-    case Op::pad:
-      pad_forward(pad_geometry(program_, in), rows_, x, y, c);
-      break;
-    case Op::reshape:
-      break;  // shares the memory of its input
+    case Op::pad: pad_forward(pad_geometry(program_, in), rows_, x, y, c); break;
+    case Op::reshape: break;  // shares the memory of its input
     case Op::dropout:
-      if (options.mode == ForwardMode::training) dropout(count, static_cast<float>(in.rate), dropout_key(index, options.step), x, y, c);
-      else if (x != y) std::memcpy(y, x, count * sizeof(float));
+      if (options.mode == ForwardMode::training)
+        dropout(count, static_cast<float>(in.rate), dropout_key(index, options.step), x, y, c);
+      else if (x != y)
+        std::memcpy(y, x, count * sizeof(float));
       break;
     case Op::softmax: {
       const int64_t classes = program_.values[in.output].shape.back();
@@ -117,8 +110,8 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
 }
 
 BatchNormParameters Session::batch_norm_parameters(const Instruction& in) const {
-  return {program_.tensors[in.gamma].count, static_cast<float>(in.epsilon), in.momentum, f32(in.gamma), f32(in.beta),
-          f32(in.moving_mean), f32(in.moving_variance)};
+  return {program_.tensors[in.gamma].count, static_cast<float>(in.epsilon), in.momentum, f32(in.gamma), f32(in.beta), f32(in.moving_mean),
+          f32(in.moving_variance)};
 }
 
 void Session::run_batch_norm(size_t index, const ForwardOptions& options) {

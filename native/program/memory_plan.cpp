@@ -54,8 +54,10 @@ void plan_values(const Program& program, int64_t max_batch, bool keep, bool trai
   std::vector<int> first(program.values.size(), 0), last(program.values.size(), 0);
   for (int i = 0; i < n; ++i) {
     const Instruction& in = program.instructions[i];
-    if (is_alias(in, training)) plan.root[in.output] = plan.root[in.input];
-    else first[in.output] = i;
+    if (is_alias(in, training))
+      plan.root[in.output] = plan.root[in.input];
+    else
+      first[in.output] = i;
     for (int value : {in.input, in.other, in.output}) {
       if (value != kNone) last[plan.root[value]] = i;
     }
@@ -120,7 +122,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
 
 }  // namespace
 
-MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training, bool keep_values) {
+MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training,
+                       bool keep_values) {
   MemoryPlan plan;
   plan.last_step = 2 * static_cast<int>(program.instructions.size()) + 1;
   plan_values(program, max_batch, training || keep_values, training, plan);

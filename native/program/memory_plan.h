@@ -33,26 +33,27 @@ class ArenaPlanner {
 
 // How one instruction takes part in the backward pass.
 struct BackwardPlan {
-  bool active = false;      // its output's gradient is needed
-  bool to_input = false;    // computes the gradient of `input` (of `other`)
+  bool active = false;    // its output's gradient is needed
+  bool to_input = false;  // computes the gradient of `input` (of `other`)
   bool to_other = false;
-  bool add_input = false;   // that gradient is added to what later instructions gave; otherwise it is the first
+  bool add_input = false;  // that gradient is added to what later instructions gave; otherwise it is the first
   bool add_other = false;
-  int temporary = kNone;    // arena buffer for a gradient that is added or dropped; kNone: not needed
+  int temporary = kNone;  // arena buffer for a gradient that is added or dropped; kNone: not needed
 };
 
 // Everything the executor looks up by index.
 struct MemoryPlan {
-  std::vector<int> root;            // per value: the value whose memory it shares (reshape), itself otherwise
-  std::vector<int> value_buffer;    // per root value
-  std::vector<int> gradient_buffer;  // per root value; kNone: no gradient
+  std::vector<int> root;               // per value: the value whose memory it shares (reshape), itself otherwise
+  std::vector<int> value_buffer;       // per root value
+  std::vector<int> gradient_buffer;    // per root value; kNone: no gradient
   std::vector<BackwardPlan> backward;  // per instruction
-  int last_step = 0;                // buffers alive during 0..last_step keep their memory
+  int last_step = 0;                   // buffers alive during 0..last_step keep their memory
   ArenaPlanner arena;
 };
 
 // `gradient_tensors[t]`: tensor t gets a gradient. Without `training`, `keep_values` decides whether activations that
 // are no longer needed give their memory away. The caller may add further buffers before arena.solve().
-MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training, bool keep_values);
+MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training,
+                       bool keep_values);
 
 }  // namespace pcqat

@@ -67,7 +67,7 @@ struct Instruction {
   int other = kNone;  // add: the second operand
   int output = kNone;
 
-  int kernel = kNone, bias = kNone;                                             // conv2d, depthwise_conv2d, dense
+  int kernel = kNone, bias = kNone;                                               // conv2d, depthwise_conv2d, dense
   int gamma = kNone, beta = kNone, moving_mean = kNone, moving_variance = kNone;  // batch_norm
   double momentum = 0, epsilon = 0;
 

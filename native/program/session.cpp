@@ -185,7 +185,8 @@ void Session::set_tensor(int tensor, const void* data) {
       const int32_t* index = static_cast<const int32_t*>(data);
       for (int64_t i = 0; i < spec.count; ++i) {
         if (index[i] < -1 || index[i] >= k) {
-          fail("ERR_OPTION", i, "is " + std::to_string(index[i]) + ", but a zero index is -1 or below the number of centroids, " + std::to_string(k));
+          fail("ERR_OPTION", i,
+               "is " + std::to_string(index[i]) + ", but a zero index is -1 or below the number of centroids, " + std::to_string(k));
         }
       }
     }
@@ -198,7 +199,8 @@ void Session::set_slot(int tensor, int slot, const float* data) {
   const TensorSpec& spec = program_.tensors[tensor];
   const int64_t bad = find_non_finite(spec.count, data, context());
   if (bad >= 0) {
-    throw Error("ERR_NON_FINITE", "Element " + std::to_string(bad) + " of slot " + std::to_string(slot) + " of the tensor '" + spec.name + "' is NaN or infinite.");
+    throw Error("ERR_NON_FINITE", "Element " + std::to_string(bad) + " of slot " + std::to_string(slot) + " of the tensor '" + spec.name +
+                                      "' is NaN or infinite.");
   }
   std::memcpy(tensors_[tensor].slots[slot], data, tensor_bytes(tensor));
 }

@@ -105,7 +105,7 @@ class Session {
     uint8_t* data = nullptr;
     float* gradient = nullptr;  // null: none
     float* slots[2] = {nullptr, nullptr};
-    int chain = kNone;          // the chain whose weight it is
+    int chain = kNone;              // the chain whose weight it is
     bool gradient_written = false;  // in this backward pass
   };
   // A tensor that forward passes write, with its copy for restoring.

@@ -67,8 +67,9 @@ LossResult Session::run_loss() {
   float* gradient = has_value_gradient(loss.value) ? value_gradient(loss.value) : nullptr;
   const int64_t width = program_.values[loss.value].count;
   if (loss.kind == LossKind::mean_squared_error) return mean_squared_error(rows_, width, value, target_buffer(), gradient, context());
-  return softmax_cross_entropy(rows_, width, value, loss.dense_labels ? nullptr : label_buffer(), loss.dense_labels ? target_buffer() : nullptr,
-                               static_cast<float>(loss.label_smoothing), gradient, context());
+  return softmax_cross_entropy(rows_, width, value, loss.dense_labels ? nullptr : label_buffer(),
+                               loss.dense_labels ? target_buffer() : nullptr, static_cast<float>(loss.label_smoothing), gradient,
+                               context());
 }
 
 // Squares of f32 cannot overflow in double, so the norm is finite exactly when every gradient is.
@@ -107,7 +108,8 @@ void Session::update(const StepOptions& options, double norm) {
     if (o.kind == OptimizerKind::sgd) {
       sgd_update(spec.count, settings, static_cast<float>(o.momentum), o.nesterov, tensor.gradient, tensor.slots[0], weight, context());
     } else {
-      adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight, context());
+      adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight,
+                  context());
     }
   }
 }

@@ -30,7 +30,8 @@ int64_t checked_count(const std::vector<int64_t>& shape, const std::string& what
     if (size < 1) throw Error("ERR_SHAPE", "The shape " + shape_text(shape) + " of " + what + " has a dimension below 1.");
     if (size > kMaxElements / times / count) {
       const std::string batch = times == 1 ? "" : " for " + std::to_string(times) + " rows";
-      throw Error("ERR_SHAPE", "The shape " + shape_text(shape) + " of " + what + " has too many elements" + batch + " (more than 2^31 - 1).");
+      throw Error("ERR_SHAPE",
+                  "The shape " + shape_text(shape) + " of " + what + " has too many elements" + batch + " (more than 2^31 - 1).");
     }
     count *= size;
   }
@@ -75,18 +76,21 @@ void validate_order(const Program& program) {
     const std::string where = instruction_text(program, i);
     auto check_operand = [&](int value, const char* role) {
       check_value(program, value, role + (" of " + where));
-      if (!defined[value]) throw Error("ERR_GRAPH", "The " + where + " reads value '" + program.values[value].name + "' before it is written.");
+      if (!defined[value])
+        throw Error("ERR_GRAPH", "The " + where + " reads value '" + program.values[value].name + "' before it is written.");
     };
     check_operand(instruction.input, "input");
     if (instruction.op == Op::add) check_operand(instruction.other, "other input");
     check_value(program, instruction.output, "output of " + where);
     if (defined[instruction.output]) {
-      throw Error("ERR_GRAPH", "The " + where + " writes value '" + program.values[instruction.output].name + "', which is already written.");
+      throw Error("ERR_GRAPH",
+                  "The " + where + " writes value '" + program.values[instruction.output].name + "', which is already written.");
     }
     defined[instruction.output] = true;
   }
   for (size_t i = 0; i < defined.size(); ++i) {
-    if (!defined[i]) throw Error("ERR_GRAPH", "The value '" + program.values[i].name + "' (values[" + std::to_string(i) + "]) is never written.");
+    if (!defined[i])
+      throw Error("ERR_GRAPH", "The value '" + program.values[i].name + "' (values[" + std::to_string(i) + "]) is never written.");
   }
   check_value(program, program.output, "program's output");
 }
@@ -97,7 +101,8 @@ void validate_loss(const Program& program) {
   check_value(program, loss.value, loss.kind == LossKind::softmax_cross_entropy ? "loss's logits" : "loss's prediction");
   const ValueSpec& value = program.values[loss.value];
   if (loss.kind == LossKind::softmax_cross_entropy && value.shape.size() != 1) {
-    throw Error("ERR_SHAPE", "The loss's logits '" + value.name + "' must have the shape [classes], but have " + shape_text(value.shape) + ".");
+    throw Error("ERR_SHAPE",
+                "The loss's logits '" + value.name + "' must have the shape [classes], but have " + shape_text(value.shape) + ".");
   }
   if (!(loss.label_smoothing >= 0 && loss.label_smoothing < 1)) throw Error("ERR_OPTION", "loss.labelSmoothing must be in [0, 1).");
 }
@@ -133,7 +138,8 @@ void validate_roles(const Program& program) {
     const WeightChainSpec& chain = program.chains[i];
     const std::string where = "chains[" + std::to_string(i) + "]";
     if (!chained.insert(chain.weight).second) {
-      throw Error("ERR_OPTION", "The tensor '" + program.tensors[chain.weight].name + "' has more than one chain; the second is " + where + ".");
+      throw Error("ERR_OPTION",
+                  "The tensor '" + program.tensors[chain.weight].name + "' has more than one chain; the second is " + where + ".");
     }
     use(chain.weight, "kernel", where, true);
     use(chain.mask, "mask", where, false);

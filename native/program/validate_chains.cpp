@@ -11,14 +11,16 @@ void validate_codebook(const Program& program, const WeightChainSpec& chain, con
   const int64_t channels = weight.shape.back();
   const std::string role = "codebook.centroids of " + where;
   const TensorSpec& centroids = checked_tensor(program, chain.centroids, role, DType::f32);
-  const bool fits = chain.codebook_per_channel ? centroids.shape.size() == 2 && centroids.shape[0] == channels : centroids.shape.size() == 1;
+  const bool fits =
+      chain.codebook_per_channel ? centroids.shape.size() == 2 && centroids.shape[0] == channels : centroids.shape.size() == 1;
   if (!fits) {
     const std::string expected = chain.codebook_per_channel ? "[" + std::to_string(channels) + ", K]" : "[K]";
     throw Error("ERR_SHAPE", "The " + role + ", tensor '" + centroids.name + "', must have the shape " + expected + ", but has " +
                                  shape_text(centroids.shape) + ".");
   }
   if (centroids.shape.back() > kMaxCentroids) {
-    throw Error("ERR_SHAPE", "The " + role + ", tensor '" + centroids.name + "', has more than " + std::to_string(kMaxCentroids) + " centroids.");
+    throw Error("ERR_SHAPE",
+                "The " + role + ", tensor '" + centroids.name + "', has more than " + std::to_string(kMaxCentroids) + " centroids.");
   }
   const std::string indices = "codebook.indices of " + where;
   check_shape(checked_tensor(program, chain.indices, indices, DType::i32), weight.shape, indices);
@@ -35,7 +37,8 @@ void validate_range(const Program& program, const WeightChainSpec& chain, const 
     check_shape(range, {chain.range_per_channel ? weight.shape.back() : 1}, role);
     if (range.trainable) throw Error("ERR_OPTION", "The " + role + ", tensor '" + range.name + "', is state and cannot be trainable.");
   }
-  if (chain.bits < 2 || chain.bits > 8) throw Error("ERR_OPTION", "The fakeQuant.bits of " + where + " must be 2 to 8, but is " + std::to_string(chain.bits) + ".");
+  if (chain.bits < 2 || chain.bits > 8)
+    throw Error("ERR_OPTION", "The fakeQuant.bits of " + where + " must be 2 to 8, but is " + std::to_string(chain.bits) + ".");
 }
 
 }  // namespace

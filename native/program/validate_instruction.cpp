@@ -35,8 +35,8 @@ struct Check {
     const std::string role = "kernel of " + where;
     const TensorSpec& spec = checked_tensor(program, in.kernel, role, DType::f32);
     if (spec.shape.size() != rank) {
-      throw Error("ERR_SHAPE", "The " + role + ", tensor '" + spec.name + "', must have rank " + std::to_string(rank) + ", but has the shape " +
-                                   shape_text(spec.shape) + ".");
+      throw Error("ERR_SHAPE", "The " + role + ", tensor '" + spec.name + "', must have rank " + std::to_string(rank) +
+                                   ", but has the shape " + shape_text(spec.shape) + ".");
     }
     return spec;
   }
@@ -44,7 +44,8 @@ struct Check {
     if (in.bias != kNone) tensor(in.bias, "bias", {channels});
   }
   void input_rank(size_t rank, const char* layout) const {
-    if (x.shape.size() != rank) fail("ERR_SHAPE", "the input '" + x.name + "' must have the shape " + layout + ", but has " + shape_text(x.shape) + ".");
+    if (x.shape.size() != rank)
+      fail("ERR_SHAPE", "the input '" + x.name + "' must have the shape " + layout + ", but has " + shape_text(x.shape) + ".");
   }
   void output(const std::vector<int64_t>& expected) const {
     if (y.shape == expected) return;
@@ -54,8 +55,8 @@ struct Check {
   void at_least(const Range& values, int64_t low, const char* field) const {
     for (int64_t v : values) {
       if (v < low || v > kMaxAttribute) {
-        fail("ERR_OPTION", std::string(field) + " must be between " + std::to_string(low) + " and " + std::to_string(kMaxAttribute) + ", but is " +
-                               std::to_string(v) + ".");
+        fail("ERR_OPTION", std::string(field) + " must be between " + std::to_string(low) + " and " + std::to_string(kMaxAttribute) +
+                               ", but is " + std::to_string(v) + ".");
       }
     }
   }
@@ -68,7 +69,8 @@ struct Check {
     const int64_t extent_h = (window_h - 1) * in.dilation[0] + 1, extent_w = (window_w - 1) * in.dilation[1] + 1;
     const auto& p = in.padding;
     if (p[0] >= extent_h || p[1] >= extent_h || p[2] >= extent_w || p[3] >= extent_w) {
-      fail("ERR_OPTION", "padding must be smaller than the (dilated) window of " + std::to_string(extent_h) + " x " + std::to_string(extent_w) + ".");
+      fail("ERR_OPTION",
+           "padding must be smaller than the (dilated) window of " + std::to_string(extent_h) + " x " + std::to_string(extent_w) + ".");
     }
     const int64_t h = window_count(x.shape[0], p[0], p[1], window_h, in.dilation[0], in.strides[0]);
     const int64_t w = window_count(x.shape[1], p[2], p[3], window_w, in.dilation[1], in.strides[1]);
@@ -90,8 +92,8 @@ void check_conv(const Check& c) {
   const auto& kernel = c.kernel(4);
   const bool depthwise = c.in.op == Op::depthwise_conv2d;
   if (kernel.shape[2] != c.x.shape[2]) {
-    c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the " + std::to_string(c.x.shape[2]) +
-                            " channels of the input '" + c.x.name + "'.");
+    c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the " +
+                            std::to_string(c.x.shape[2]) + " channels of the input '" + c.x.name + "'.");
   }
   // Both factors are below 2^31 (checked element counts), so the product cannot overflow.
   const int64_t channels = depthwise ? kernel.shape[2] * kernel.shape[3] : kernel.shape[3];
@@ -124,33 +126,28 @@ void validate_instruction(const Program& program, size_t index) {
   const Check c{program, in, instruction_text(program, index), program.values[in.input], program.values[in.output]};
   switch (in.op) {
     case Op::conv2d:
-    case Op::depthwise_conv2d:
-      check_conv(c);
-      break;
+    case Op::depthwise_conv2d: check_conv(c); break;
     case Op::dense: {
       c.input_rank(1, "[features]");
       const auto& kernel = c.kernel(2);
       if (kernel.shape[0] != c.x.shape[0]) {
-        c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the input '" + c.x.name +
-                                "' of shape " + shape_text(c.x.shape) + ".");
+        c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the input '" +
+                                c.x.name + "' of shape " + shape_text(c.x.shape) + ".");
       }
       c.output({kernel.shape[1]});
       c.bias(kernel.shape[1]);
       break;
     }
-    case Op::batch_norm:
-      check_batch_norm(c);
-      break;
+    case Op::batch_norm: check_batch_norm(c); break;
     case Op::add:
       if (program.values[in.other].shape != c.x.shape) {
-        c.fail("ERR_SHAPE", "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(program.values[in.other].shape) + ".");
+        c.fail("ERR_SHAPE",
+               "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(program.values[in.other].shape) + ".");
       }
       c.output(c.x.shape);
       break;
     case Op::average_pool:
-    case Op::max_pool:
-      check_pool(c);
-      break;
+    case Op::max_pool: check_pool(c); break;
     case Op::global_average_pool:
       c.input_rank(3, "[height, width, channels]");
       c.output({c.x.shape[2]});
@@ -173,9 +170,7 @@ void validate_instruction(const Program& program, size_t index) {
       break;
     case Op::activation:
     case Op::fake_quant:
-    case Op::softmax:
-      c.output(c.x.shape);
-      break;
+    case Op::softmax: c.output(c.x.shape); break;
   }
   c.fake_quant(in.op == Op::fake_quant);
 }

@@ -55,20 +55,11 @@ size_t Session::workspace_bytes() const {
   for (const Instruction& in : program_.instructions) {
     const ValueSpec& x = program_.values[in.input];
     switch (in.op) {
-      case Op::conv2d:
-        bytes = std::max(bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads));
-        break;
-      case Op::depthwise_conv2d:
-        bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads));
-        break;
-      case Op::dense:
-        bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads));
-        break;
-      case Op::batch_norm:
-        bytes = std::max(bytes, batch_norm_workspace(x.shape.back(), rows * (x.count / x.shape.back()), threads));
-        break;
-      default:
-        break;  // elementwise_workspace is enough
+      case Op::conv2d: bytes = std::max(bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads)); break;
+      case Op::depthwise_conv2d: bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads)); break;
+      case Op::dense: bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads)); break;
+      case Op::batch_norm: bytes = std::max(bytes, batch_norm_workspace(x.shape.back(), rows * (x.count / x.shape.back()), threads)); break;
+      default: break;  // elementwise_workspace is enough
     }
   }
   for (const WeightChain& chain : chains_) bytes = std::max(bytes, weight_chain_workspace(chain));

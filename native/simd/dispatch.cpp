@@ -1,6 +1,6 @@
-#include "simd/kernels.h"
-
 #include <cstring>
+
+#include "simd/kernels.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -8,9 +8,9 @@
 
 namespace pcqat {
 
-#define PCQAT_DECLARE_TABLES(ISA)                                 \
-  extern const F32Kernels f32_kernels_##ISA;                      \
-  extern const CompressionKernels compression_kernels_##ISA;      \
+#define PCQAT_DECLARE_TABLES(ISA)                            \
+  extern const F32Kernels f32_kernels_##ISA;                 \
+  extern const CompressionKernels compression_kernels_##ISA; \
   extern const Int8Kernels int8_kernels_##ISA;
 
 PCQAT_DECLARE_TABLES(scalar)

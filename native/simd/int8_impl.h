@@ -30,7 +30,9 @@ static inline Acc load(const int32_t* p) { return *reinterpret_cast<const Unalig
 static inline void store(int32_t* p, Acc v) { *reinterpret_cast<UnalignedAcc*>(p) = v; }
 static inline Acc splat(int32_t v) { return Acc{} + v; }
 // Signed vectors must not overflow by the rules of C++; sums wrap on purpose.
-static inline Acc wrapping_add(Acc a, Acc b) { return reinterpret_cast<Acc>(reinterpret_cast<UnsignedAcc>(a) + reinterpret_cast<UnsignedAcc>(b)); }
+static inline Acc wrapping_add(Acc a, Acc b) {
+  return reinterpret_cast<Acc>(reinterpret_cast<UnsignedAcc>(a) + reinterpret_cast<UnsignedAcc>(b));
+}
 
 static int64_t groups(int64_t k) { return (k + 3) / 4; }
 
@@ -126,18 +128,20 @@ static void requantize(const int32_t* acc, int64_t n, const Requantization& p, i
     const Acc threshold = (mask >> 1) - (product < 0);
     const Acc rounded = (product >> right) - ((product & mask) > threshold);
     const Bytes bytes = __builtin_convertvector(clamp(wrapping_add(rounded, zero_point), low, high), Bytes);
-    if (c + kLanes <= n) *reinterpret_cast<UnalignedBytes*>(out + c) = bytes;
-    else memcpy(out + c, &bytes, n - c);
+    if (c + kLanes <= n)
+      *reinterpret_cast<UnalignedBytes*>(out + c) = bytes;
+    else
+      memcpy(out + c, &bytes, n - c);
   }
 }
 
 }  // namespace pcqat::PCQAT_ISA_NAMESPACE
 
 #define PCQAT_INT8_TABLE_NAME(ISA) int8_kernels_##ISA
-#define PCQAT_INT8_TABLE(ISA)                                          \
-  namespace pcqat {                                                    \
-  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                 \
-  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                        \
+#define PCQAT_INT8_TABLE(ISA)                                                     \
+  namespace pcqat {                                                               \
+  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                            \
+  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                                   \
       ISA::packed_bytes, ISA::pack, ISA::matmul, ISA::depthwise, ISA::requantize, \
-  };                                                                   \
+  };                                                                              \
   }
