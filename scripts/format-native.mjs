@@ -6,7 +6,7 @@ import path from 'node:path';
 
 const sources = ['native', 'bench', 'test']
   .flatMap((folder) => readdirSync(folder, { recursive: true }).map((file) => path.join(folder, file)))
-  .filter((file) => /\.(cpp|h|cu)$/.test(file));
+  .filter((file) => /\.(cpp|h|cuh?)$/.test(file));
 const mode = process.argv.includes('--write') ? ['-i'] : ['--dry-run', '--Werror'];
 const { error, status } = spawnSync('clang-format', [...mode, ...sources], { stdio: 'inherit' });
 if (error?.code === 'ENOENT') {

@@ -94,18 +94,24 @@ Napi::Value run_init_centroids(const Napi::CallbackInfo& info) {
     const auto w = weight_argument(info[0]);
     const std::string name = string_argument(info[1], "method");
     CentroidMethod method;
-    if (name == "linear") method = CentroidMethod::linear;
-    else if (name == "random") method = CentroidMethod::random;
-    else if (name == "density-based") method = CentroidMethod::density;
-    else if (name == "kmeans++") method = CentroidMethod::kmeans_plus_plus;
-    else throw Error("ERR_OPTION", "method must be 'linear', 'random', 'density-based' or 'kmeans++', not '" + name + "'.");
+    if (name == "linear")
+      method = CentroidMethod::linear;
+    else if (name == "random")
+      method = CentroidMethod::random;
+    else if (name == "density-based")
+      method = CentroidMethod::density;
+    else if (name == "kmeans++")
+      method = CentroidMethod::kmeans_plus_plus;
+    else
+      throw Error("ERR_OPTION", "method must be 'linear', 'random', 'density-based' or 'kmeans++', not '" + name + "'.");
     const int64_t k = integer_argument(info[2], "k", 1, 1 << 20);
     const bool preserve_sparsity = boolean_argument(info[3], "preserveSparsity");
     const int64_t seed = info[4].IsUndefined() ? 0 : integer_argument(info[4], "seed", 0, (int64_t{1} << 53) - 1);
     const std::vector<float> centroids =
         initial_centroids(std::vector<float>(w.data, w.data + w.length), method, k, preserve_sparsity, static_cast<uint64_t>(seed));
     for (const float value : centroids) {
-      if (!std::isfinite(value)) throw Error("ERR_OPTION", "The weights span more than f32 can express as a range. Use another initialiser.");
+      if (!std::isfinite(value))
+        throw Error("ERR_OPTION", "The weights span more than f32 can express as a range. Use another initialiser.");
     }
     return copy_to_array(info.Env(), centroids.data(), static_cast<int64_t>(centroids.size()));
   });
@@ -130,7 +136,8 @@ Napi::Value run_assign_centroids(const Napi::CallbackInfo& info) {
 Napi::Value run_gather_centroids(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const GatherArguments a(info);
-    gather_centroids(kernels_argument(info.Env(), info[4]), a.indices.length, a.indices.data, a.centroids.data, a.k, a.channels, a.out.data);
+    gather_centroids(kernels_argument(info.Env(), info[4]), a.indices.length, a.indices.data, a.centroids.data, a.k, a.channels,
+                     a.out.data);
     return info.Env().Undefined();
   });
 }

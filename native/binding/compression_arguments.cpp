@@ -23,7 +23,8 @@ int64_t channels_argument(const Napi::Value& value, int64_t size) {
 int64_t checked_k(int64_t k, int64_t channels) {
   // Kernels address the codebook with 32-bit integers.
   if (k < 1 || k > kMaxCentroids || k * std::max<int64_t>(channels, 1) > std::numeric_limits<int32_t>::max()) {
-    throw Error("ERR_OPTION", "A codebook must have 1 to " + std::to_string(kMaxCentroids) + " centroids per row, not " + std::to_string(k) + ".");
+    throw Error("ERR_OPTION",
+                "A codebook must have 1 to " + std::to_string(kMaxCentroids) + " centroids per row, not " + std::to_string(k) + ".");
   }
   return k;
 }
@@ -50,8 +51,9 @@ FakeQuantOptions fake_quant_options(const Napi::CallbackInfo& info, size_t first
   const auto min = array_argument<float>(info[first], "min");
   const auto max = array_argument<float>(info[first + 1], "max", min.length);
   if (min.length < 1 || size % min.length != 0) {
-    throw Error("ERR_SHAPE", "min has " + std::to_string(min.length) + " elements; it needs 1, or the size of the last axis, which divides the " +
-                                 std::to_string(size) + " elements of x.");
+    throw Error("ERR_SHAPE", "min has " + std::to_string(min.length) +
+                                 " elements; it needs 1, or the size of the last axis, which divides the " + std::to_string(size) +
+                                 " elements of x.");
   }
   const int bits = static_cast<int>(integer_argument(info[first + 2], "bits", 2, 16));
   const bool narrow = boolean_argument(info[first + 3], "narrowRange");

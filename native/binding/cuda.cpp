@@ -1,6 +1,4 @@
 // loadCuda and the cuda.* functions of binding.d.ts. The module is opened only when asked for.
-#include "cuda/cuda_api.h"
-
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -11,6 +9,7 @@
 #include "compression/channel_ranges.h"
 #include "compression/codebook.h"
 #include "compression/segment_sum.h"
+#include "cuda/cuda_api.h"
 
 namespace pcqat::binding {
 
@@ -41,11 +40,16 @@ std::string load(const std::string& path) {
   const Entry entry = reinterpret_cast<Entry>(dlsym(library, kCudaApiSymbol));
   const CudaApi* api = entry == nullptr ? nullptr : entry();
   std::string reason;
-  if (api == nullptr) reason = path + " is no CUDA module of pcqat.";
-  else if (std::string(api->version) != PCQAT_VERSION) reason = "The CUDA module is of version " + std::string(api->version) + ", the addon of " PCQAT_VERSION ".";
-  else if (const char* error = api->find_device(&m.device)) reason = error;
-  if (reason.empty()) m.api = api;
-  else dlclose(library);
+  if (api == nullptr)
+    reason = path + " is no CUDA module of pcqat.";
+  else if (std::string(api->version) != PCQAT_VERSION)
+    reason = "The CUDA module is of version " + std::string(api->version) + ", the addon of " PCQAT_VERSION ".";
+  else if (const char* error = api->find_device(&m.device))
+    reason = error;
+  if (reason.empty())
+    m.api = api;
+  else
+    dlclose(library);
   return reason;
 }
 
@@ -115,8 +119,8 @@ Napi::Value run_centroid_gradient(const Napi::CallbackInfo& info) {
     const int64_t columns = std::max<int64_t>(a.channels, 1), size = a.indices.length;
     std::vector<int32_t> counts(a.average ? static_cast<size_t>(a.k * columns) : 0);
     if (a.average) segment_count(size / columns, columns, a.indices.data, a.k, a.channels, counts.data());
-    require_success(api.segment_sum(size, a.indices.data, a.gradient.data, a.k, a.channels, segment_rows_per_block(columns, a.k, a.channels),
-                                    a.average ? counts.data() : nullptr, a.out.data));
+    require_success(api.segment_sum(size, a.indices.data, a.gradient.data, a.k, a.channels,
+                                    segment_rows_per_block(columns, a.k, a.channels), a.average ? counts.data() : nullptr, a.out.data));
     return info.Env().Undefined();
   });
 }

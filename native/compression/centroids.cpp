@@ -37,14 +37,10 @@ namespace {
 
 std::vector<float> centroids_of(const std::vector<float>& w, CentroidMethod method, int64_t k, bool preserve_sparsity, uint64_t seed) {
   switch (method) {
-    case CentroidMethod::linear:
-      return linear_centroids(w, k);
-    case CentroidMethod::random:
-      return random_centroids(w, k, seed);
-    case CentroidMethod::density:
-      return density_centroids(w, k, preserve_sparsity);
-    case CentroidMethod::kmeans_plus_plus:
-      return kmeans_plus_plus_centroids(w, k);
+    case CentroidMethod::linear: return linear_centroids(w, k);
+    case CentroidMethod::random: return random_centroids(w, k, seed);
+    case CentroidMethod::density: return density_centroids(w, k, preserve_sparsity);
+    case CentroidMethod::kmeans_plus_plus: return kmeans_plus_plus_centroids(w, k);
   }
   throw Error("ERR_INTERNAL", "Unknown centroid method.");
 }
@@ -79,7 +75,8 @@ std::vector<float> initial_centroids(const std::vector<float>& w, CentroidMethod
   centroids.push_back(0.0f);
   if (above > 0 && positives > 0) {
     // Another stream than the negative side's, so that RANDOM does not mirror it.
-    for (const float value : centroids_of(positive, method, above, true, seed ^ 0x9E3779B97F4A7C15u)) centroids.push_back(std::max(value, 0.0f));
+    for (const float value : centroids_of(positive, method, above, true, seed ^ 0x9E3779B97F4A7C15u))
+      centroids.push_back(std::max(value, 0.0f));
   }
   return centroids;
 }

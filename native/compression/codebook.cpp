@@ -68,7 +68,7 @@ float find_threshold(float a, float b, bool upper_wins_ties) {
   if (goes_up(low)) return a;
   // The flip is within a few ulps of the midpoint unless the midpoint is near zero.
   const int64_t middle = std::clamp<int64_t>(to_key(0.5f * a + 0.5f * b), low, high);
-  for (int64_t step = 1; ; step *= 4) {
+  for (int64_t step = 1;; step *= 4) {
     const int64_t probe = middle + (goes_up(middle) ? -step : step);
     if (probe <= low || probe >= high) break;
     if (goes_up(probe) != goes_up(middle)) {

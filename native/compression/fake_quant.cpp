@@ -29,9 +29,12 @@ NudgedRange nudge_range(float min, float max, int bits, bool narrow_range) {
   range.inverse_scale = (code_max - code_min) / (max - min);
   const float exact_zero = code_min - min / range.scale;
   float zero = 0;
-  if (exact_zero < code_min) zero = code_min;
-  else if (exact_zero > code_max) zero = code_max;
-  else zero = std::round(exact_zero);
+  if (exact_zero < code_min)
+    zero = code_min;
+  else if (exact_zero > code_max)
+    zero = code_max;
+  else
+    zero = std::round(exact_zero);
   range.min = (code_min - zero) * range.scale;
   range.max = (code_max - zero) * range.scale;
   range.zero_code = std::floor(-range.min * range.inverse_scale + 0.5f);
@@ -41,8 +44,7 @@ NudgedRange nudge_range(float min, float max, int bits, bool narrow_range) {
 void update_range(RangeUpdate update, float batch_min, float batch_max, float one_minus_decay, float* min, float* max) {
   const float low = std::min(batch_min, 0.0f), high = std::max(batch_max, 0.0f);
   switch (update) {
-    case RangeUpdate::none:
-      return;
+    case RangeUpdate::none: return;
     case RangeUpdate::moving_average:
       *min = *min - (*min - low) * one_minus_decay;
       *max = *max - (*max - high) * one_minus_decay;

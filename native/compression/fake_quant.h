@@ -9,9 +9,9 @@ namespace pcqat {
 struct NudgedRange {
   float min = 0, max = 0;  // nmin, nmax
   float scale = 0, inverse_scale = 0;
-  float zero_code = 0;    // q0
-  bool is_zero = false;   // min == max == 0: y = 0 and the gradient passes everywhere
-  bool is_nan = false;    // a NaN or infinite range: y = NaN
+  float zero_code = 0;   // q0
+  bool is_zero = false;  // min == max == 0: y = 0 and the gradient passes everywhere
+  bool is_nan = false;   // a NaN or infinite range: y = NaN
 };
 
 NudgedRange nudge_range(float min, float max, int bits, bool narrow_range);

@@ -26,7 +26,8 @@ struct FakeQuantOptions {
   bool narrow_range;
 };
 void fake_quantize(const Kernels& kernels, int64_t size, const float* x, const FakeQuantOptions& options, float* out);
-void fake_quantize_gradient(const Kernels& kernels, int64_t size, const float* dy, const float* x, const FakeQuantOptions& options, float* dx);
+void fake_quantize_gradient(const Kernels& kernels, int64_t size, const float* dy, const float* x, const FakeQuantOptions& options,
+                            float* dx);
 
 // [-a, a], a = max|w| of the tensor or channel.
 void symmetric_range(const Kernels& kernels, int64_t size, const float* w, int64_t channels, float* min, float* max);

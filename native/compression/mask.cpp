@@ -26,7 +26,8 @@ namespace {
 
 // Pools |w| along one axis. The matrix is seen as [outer, length, inner]; window and stride are `block`. TensorFlow's SAME
 // puts the smaller half of the padding in front, which the window then simply lacks.
-std::vector<float> pool_axis(const std::vector<float>& x, int64_t outer, int64_t length, int64_t inner, int64_t block, BlockPooling pooling) {
+std::vector<float> pool_axis(const std::vector<float>& x, int64_t outer, int64_t length, int64_t inner, int64_t block,
+                             BlockPooling pooling) {
   const int64_t blocks = (length + block - 1) / block;
   const int64_t before = (blocks * block - length) / 2;
   std::vector<float> pooled(static_cast<size_t>(outer * blocks * inner));
@@ -49,8 +50,8 @@ std::vector<float> pool_axis(const std::vector<float>& x, int64_t outer, int64_t
 
 }  // namespace
 
-float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling, float sparsity,
-                 uint8_t* mask) {
+float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling,
+                 float sparsity, uint8_t* mask) {
   // A block larger than the matrix is one block.
   block_rows = std::min(block_rows, rows);
   block_columns = std::min(block_columns, columns);

@@ -13,8 +13,8 @@ enum class BlockPooling { average, maximum };
 
 // The same rule on blocks of a matrix: magnitudes are pooled (SAME padding, as TensorFlow), the pooled matrix is masked and
 // every block bit is expanded from row and column 0.
-float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling, float sparsity,
-                 uint8_t* mask);
+float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling,
+                 float sparsity, uint8_t* mask);
 
 // Of every n consecutive input-channel values, m zeros; ties keep the lower index. The weight is [.., in, out]: `outer`
 // positions (1 for a dense kernel, h * w for a convolution).

@@ -37,8 +37,10 @@ PCQAT_HOST_DEVICE inline int32_t nearest_in_codebook(const Codebook& codebook, i
   int64_t right = 0;  // first value >= w
   for (int64_t high = count; right < high;) {
     const int64_t middle = (right + high) / 2;
-    if (values[middle] < w) right = middle + 1;
-    else high = middle;
+    if (values[middle] < w)
+      right = middle + 1;
+    else
+      high = middle;
   }
   float best = INFINITY;
   if (right < count) best = fabsf(w - values[right]);
@@ -47,13 +49,17 @@ PCQAT_HOST_DEVICE inline int32_t nearest_in_codebook(const Codebook& codebook, i
   int64_t begin = right, end = right;
   for (int64_t low = 0; low < begin;) {
     const int64_t middle = (low + begin) / 2;
-    if (fabsf(w - values[middle]) <= best) begin = middle;
-    else low = middle + 1;
+    if (fabsf(w - values[middle]) <= best)
+      begin = middle;
+    else
+      low = middle + 1;
   }
   for (int64_t high = count; end < high;) {
     const int64_t middle = (end + high) / 2;
-    if (fabsf(w - values[middle]) <= best) end = middle + 1;
-    else high = middle;
+    if (fabsf(w - values[middle]) <= best)
+      end = middle + 1;
+    else
+      high = middle;
   }
   if (begin >= end) return 0;  // only with NaN centroids
   return tree_minimum(codebook.lowest + row * 2 * codebook.k, count, begin, end);

@@ -14,8 +14,8 @@ class Philox {
     const uint64_t low = next32();
     return low | static_cast<uint64_t>(next32()) << 32;
   }
-  float uniform();                // [0, 1), 23 bits
-  uint64_t below(uint64_t bound); // [0, bound), bound >= 1
+  float uniform();                 // [0, 1), 23 bits
+  uint64_t below(uint64_t bound);  // [0, bound), bound >= 1
 
  private:
   void next_block();

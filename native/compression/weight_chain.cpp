@@ -74,8 +74,10 @@ void for_chunks(const Chunks& chunks, ThreadPool& pool, Body&& body) {
     const int64_t row = chunk * chunks.rows_per_chunk;
     body(chunk, row, std::min(chunks.rows_per_chunk, chunks.rows - row));
   };
-  if (chunks.count == 1) run(0);
-  else pool.parallel_for(chunks.count, run);
+  if (chunks.count == 1)
+    run(0);
+  else
+    pool.parallel_for(chunks.count, run);
 }
 
 // Spec 2.6 step 1 and 4.5 step 1: the zero centroid stays zero.
@@ -141,8 +143,10 @@ void weight_chain_forward(const WeightChain& c, bool training, void* workspace, 
 
   for_chunks(chunks, pool, [&](int64_t chunk, int64_t row, int64_t rows) {
     const int64_t offset = row * c.channels;
-    if (clustered) k.assign(rows, c.channels, weight_source(c, offset), book, write_back ? c.weight + offset : nullptr, c.indices + offset);
-    else if (write_back) k.materialize(rows, c.channels, weight_source(c, offset), c.weight + offset);
+    if (clustered)
+      k.assign(rows, c.channels, weight_source(c, offset), book, write_back ? c.weight + offset : nullptr, c.indices + offset);
+    else if (write_back)
+      k.materialize(rows, c.channels, weight_source(c, offset), c.weight + offset);
     const Source x = chain_source(c, w, offset);
     if (!quantize) return k.materialize(rows, c.channels, x, c.used + offset);
     if (!c.range_per_channel) {
@@ -190,8 +194,10 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
 
   if (clustered) pin_zero(c, w);
   NudgedRange range;
-  if (quantize && c.range_per_channel) nudge_channels(c.min, c.max, c.channels, c.bits, true, w.ranges);
-  else if (quantize) range = nudge_range(c.min[0], c.max[0], c.bits, true);
+  if (quantize && c.range_per_channel)
+    nudge_channels(c.min, c.max, c.channels, c.bits, true, w.ranges);
+  else if (quantize)
+    range = nudge_range(c.min[0], c.max[0], c.bits, true);
 
   for_chunks(chunks, pool, [&](int64_t chunk, int64_t row, int64_t rows) {
     const int64_t offset = row * c.channels;
@@ -199,8 +205,10 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
     float* dw = d_weight + offset;
     if (quantize) {
       const Source x = chain_source(c, w, offset);
-      if (c.range_per_channel) k.fake_quantize_gradient_channels(rows, c.channels, x, w.ranges.view(), dy, dw);
-      else k.fake_quantize_gradient(rows, c.channels, x, range, dy, dw);
+      if (c.range_per_channel)
+        k.fake_quantize_gradient_channels(rows, c.channels, x, w.ranges.view(), dy, dw);
+      else
+        k.fake_quantize_gradient(rows, c.channels, x, range, dy, dw);
     } else if (dw != dy) {
       k.materialize(rows, c.channels, {dy}, dw);
     }

@@ -15,8 +15,8 @@ namespace pcqat {
 
 struct CudaDevice {
   char name[256];
-  int major, minor;   // compute capability
-  int driver_version; // 1000 * major + 10 * minor, 0 without a driver
+  int major, minor;    // compute capability
+  int driver_version;  // 1000 * major + 10 * minor, 0 without a driver
   size_t memory_bytes;
 };
 
@@ -29,7 +29,8 @@ struct CudaApi {
   const char* (*segment_sum)(int64_t size, const int32_t* indices, const float* x, int64_t k, int64_t channels, int64_t rows_per_block,
                              const int32_t* counts, float* out);
   // One of `range` (channels = 0) and `ranges` is used.
-  const char* (*fake_quantize)(int64_t size, int64_t channels, const float* x, const NudgedRange& range, const ChannelRanges& ranges, float* out);
+  const char* (*fake_quantize)(int64_t size, int64_t channels, const float* x, const NudgedRange& range, const ChannelRanges& ranges,
+                               float* out);
   const char* (*fake_quantize_gradient)(int64_t size, int64_t channels, const float* dy, const float* x, const NudgedRange& range,
                                         const ChannelRanges& ranges, float* dx);
   const char* (*max_abs)(int64_t size, const float* x, int64_t channels, float* out);

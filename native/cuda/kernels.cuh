@@ -95,7 +95,8 @@ __global__ void segment_sum_channels_kernel(int64_t rows, int64_t rows_per_block
 }
 
 // Blocks are added in order, in double, as on the CPU. counts may be null.
-__global__ void segment_reduce_kernel(const float* partials, int64_t blocks, int64_t stride, int64_t size, const int32_t* counts, float* out) {
+__global__ void segment_reduce_kernel(const float* partials, int64_t blocks, int64_t stride, int64_t size, const int32_t* counts,
+                                      float* out) {
   const int64_t j = global_index();
   if (j >= size) return;
   double sum = 0;
@@ -133,8 +134,10 @@ __global__ void fake_quantize_kernel(int64_t size, const float* x, NudgedRange r
 __global__ void fake_quantize_channels_kernel(int64_t size, int64_t channels, const float* x, ChannelRanges r, float* out) {
   for (int64_t i = global_index(); i < size; i += global_stride()) {
     const int64_t c = i % channels;
-    if (r.kind[c] == ChannelRanges::normal) out[i] = quantized<true>(x[i], r.min[c], r.max[c], r.scale[c], r.inverse_scale[c], r.zero_code[c]);
-    else out[i] = r.kind[c] == ChannelRanges::zero ? 0.0f : NAN;
+    if (r.kind[c] == ChannelRanges::normal)
+      out[i] = quantized<true>(x[i], r.min[c], r.max[c], r.scale[c], r.inverse_scale[c], r.zero_code[c]);
+    else
+      out[i] = r.kind[c] == ChannelRanges::zero ? 0.0f : NAN;
   }
 }
 

@@ -126,13 +126,16 @@ struct DeviceRanges {
   ChannelRanges view() const { return {min.data(), max.data(), scale.data(), inverse_scale.data(), zero_code.data(), kind.data()}; }
 };
 
-const char* fake_quantize(int64_t size, int64_t channels, const float* x, const NudgedRange& range, const ChannelRanges& ranges, float* out) {
+const char* fake_quantize(int64_t size, int64_t channels, const float* x, const NudgedRange& range, const ChannelRanges& ranges,
+                          float* out) {
   return guarded([&] {
     const DeviceArray<float> input(x, size);
     const DeviceRanges on_device(ranges, channels);
     DeviceArray<float> output(size);
-    if (channels == 0) fake_quantize_kernel<<<blocks_for(size), kThreads>>>(size, input.data(), range, output.data());
-    else fake_quantize_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, input.data(), on_device.view(), output.data());
+    if (channels == 0)
+      fake_quantize_kernel<<<blocks_for(size), kThreads>>>(size, input.data(), range, output.data());
+    else
+      fake_quantize_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, input.data(), on_device.view(), output.data());
     output.copy_to(out);
   });
 }
@@ -146,8 +149,8 @@ const char* fake_quantize_gradient(int64_t size, int64_t channels, const float* 
     if (channels == 0) {
       fake_quantize_gradient_kernel<<<blocks_for(size), kThreads>>>(size, upstream.data(), input.data(), range, gradient.data());
     } else {
-      fake_quantize_gradient_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, upstream.data(), input.data(), on_device.view(),
-                                                                             gradient.data());
+      fake_quantize_gradient_channels_kernel<<<blocks_for(size), kThreads>>>(size, channels, upstream.data(), input.data(),
+                                                                             on_device.view(), gradient.data());
     }
     gradient.copy_to(dx);
   });

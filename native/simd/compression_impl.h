@@ -60,8 +60,10 @@ struct GatheredSmall {
   SmallTable registers;
   template <typename V>
   typename V::F get(int64_t i, int64_t) const {
-    if constexpr (V::lanes == 1) return table[indices[i]];
-    else return registers.floats(V::load(indices + i));
+    if constexpr (V::lanes == 1)
+      return table[indices[i]];
+    else
+      return registers.floats(V::load(indices + i));
   }
 };
 #endif
@@ -70,8 +72,10 @@ struct GatheredSmall {
 template <typename Body>
 void with_fetch(const Source& s, Body&& body) {
   if (s.indices == nullptr) {
-    if (s.mask == nullptr) body(Plain{s.x});
-    else body(Masked{s.x, s.mask});
+    if (s.mask == nullptr)
+      body(Plain{s.x});
+    else
+      body(Masked{s.x, s.mask});
     return;
   }
   if (s.stride != 0) return body(GatheredPerChannel{s.x, s.indices, static_cast<int32_t>(s.stride)});
@@ -95,8 +99,10 @@ void walk(int64_t rows, int64_t columns, Body&& body) {
 // The same for kernels that do not depend on the channel: one long row, unless the source does.
 template <typename Body>
 void walk_flat(int64_t rows, int64_t columns, const Source& s, Body&& body) {
-  if (s.stride != 0) walk(rows, columns, body);
-  else walk(1, rows * columns, body);
+  if (s.stride != 0)
+    walk(rows, columns, body);
+  else
+    walk(1, rows * columns, body);
 }
 
 // --------------------------------------------------------------------------------------------- copy, mask, gather, max
@@ -117,8 +123,10 @@ float max_abs(int64_t rows, int64_t columns, const Source& source) {
     walk_flat(rows, columns, source, [&](auto v, int64_t i, int64_t c) {
       using V = decltype(v);
       const auto a = V::abs(fetch.template get<V>(i, c));
-      if constexpr (V::lanes == 1) single = a > single ? a : single;
-      else wide = a > wide ? a : wide;
+      if constexpr (V::lanes == 1)
+        single = a > single ? a : single;
+      else
+        wide = a > wide ? a : wide;
     });
   });
   const float best = Wide::max(wide);

@@ -8,8 +8,10 @@ typename V::F quantized(typename V::F x, typename V::F min, typename V::F max, t
   x = x > max ? max : x;
   x = x < min ? min : x;
   typename V::F code;
-  if constexpr (multiply) code = (x - min) * inverse;
-  else code = (x - min) / scale;
+  if constexpr (multiply)
+    code = (x - min) * inverse;
+  else
+    code = (x - min) / scale;
   return V::floor(code - zero_code + 0.5f) * scale;
 }
 
@@ -32,10 +34,14 @@ void fake_quantize_as(int64_t rows, int64_t columns, const Source& source, const
 }
 
 void fake_quantize(int64_t rows, int64_t columns, const Source& source, const NudgedRange& range, bool multiply, float* out) {
-  if (range.is_nan) fill(rows * columns, __builtin_nanf(""), out);
-  else if (range.is_zero) fill(rows * columns, 0, out);
-  else if (multiply) fake_quantize_as<true>(rows, columns, source, range, out);
-  else fake_quantize_as<false>(rows, columns, source, range, out);
+  if (range.is_nan)
+    fill(rows * columns, __builtin_nanf(""), out);
+  else if (range.is_zero)
+    fill(rows * columns, 0, out);
+  else if (multiply)
+    fake_quantize_as<true>(rows, columns, source, range, out);
+  else
+    fake_quantize_as<false>(rows, columns, source, range, out);
 }
 
 // A single channel is better walked as one long row.
@@ -78,7 +84,8 @@ void fake_quantize_gradient(int64_t rows, int64_t columns, const Source& source,
   });
 }
 
-void fake_quantize_gradient_channels(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& r, const float* dy, float* dx) {
+void fake_quantize_gradient_channels(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& r, const float* dy,
+                                     float* dx) {
   if (columns == 1) return fake_quantize_gradient(rows, 1, source, only_channel(r), dy, dx);
   with_fetch(source, [&](const auto fetch) {
     walk(rows, columns, [&](auto v, int64_t i, int64_t c) {

@@ -107,9 +107,13 @@ void assign_per_channel(int64_t rows, int64_t columns, const Fetch& fetch, const
 
 void assign(int64_t rows, int64_t columns, const Source& source, const Codebook& book, float* masked_out, int32_t* indices) {
   const auto run = [&](const auto& fetch) {
-    if (book.channels == 0) assign_shared(rows * columns, fetch, book, masked_out, indices);
-    else assign_per_channel(rows, columns, fetch, book, masked_out, indices);
+    if (book.channels == 0)
+      assign_shared(rows * columns, fetch, book, masked_out, indices);
+    else
+      assign_per_channel(rows, columns, fetch, book, masked_out, indices);
   };
-  if (source.mask == nullptr) run(Plain{source.x});
-  else run(Masked{source.x, source.mask});
+  if (source.mask == nullptr)
+    run(Plain{source.x});
+  else
+    run(Masked{source.x, source.mask});
 }

@@ -76,9 +76,7 @@ struct Wide {
   static F floor(F v) { return _mm512_mask_roundscale_ps(v, 0xffff, v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
   // The masked forms, because GCC 12 warns about its own header in the plain ones.
   static F gather(const float* table, I index) { return _mm512_mask_i32gather_ps(F{}, 0xffff, (__m512i)index, table, 4); }
-  static I gather(const int32_t* table, I index) {
-    return (I)_mm512_mask_i32gather_epi32(__m512i{}, 0xffff, (__m512i)index, table, 4);
-  }
+  static I gather(const int32_t* table, I index) { return (I)_mm512_mask_i32gather_epi32(__m512i{}, 0xffff, (__m512i)index, table, 4); }
   static bool all(I m) { return _mm512_movepi32_mask((__m512i)m) == 0xffff; }
 #elif PCQAT_LANES == 8
   static I keep(const uint8_t* mask) { return (I)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(mask))) > 0; }
