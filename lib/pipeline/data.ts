@@ -1,14 +1,14 @@
 import { subset } from '../data/arrays.js';
 import { compose, randomHorizontalFlip, randomNoise, randomShift, type Augmentation } from '../data/augment.js';
+import { permutation } from '../data/batches.js';
 import { loadDataset } from '../data/registry.js';
 import type { Dataset, DatasetSplits } from '../data/types.js';
 import type { Recipe } from './recipe.js';
 
-/** Examples at even distances, so that a sorted data set is represented as a whole. */
-export function spread(data: Dataset, count: number): Dataset {
+/** A random choice of examples, the same in every run: neither the order of the data nor the recipe's seed shows in it. */
+export function sample(data: Dataset, count: number): Dataset {
   if (count >= data.size) return data;
-  const rows = Array.from({ length: count }, (_, i) => Math.floor((i * data.size) / count));
-  return subset(data, rows, data.name);
+  return subset(data, permutation(data.size, 0, 0).subarray(0, count).sort(), data.name);
 }
 
 /**
@@ -22,9 +22,9 @@ export async function loadRecipeData(recipe: Recipe): Promise<DatasetSplits> {
   const splits = await loadDataset(name, name === 'wav-folder' ? { ...options, seed: recipe.seed } : options);
   return {
     ...splits,
-    train: spread(splits.train, limit?.train ?? splits.train.size),
-    validation: spread(splits.validation, limit?.validation ?? splits.validation.size),
-    test: spread(splits.test, limit?.test ?? splits.test.size),
+    train: sample(splits.train, limit?.train ?? splits.train.size),
+    validation: sample(splits.validation, limit?.validation ?? splits.validation.size),
+    test: sample(splits.test, limit?.test ?? splits.test.size),
   };
 }
 

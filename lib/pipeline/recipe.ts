@@ -28,14 +28,14 @@ const modelObjects = z.discriminatedUnion('name', [
 /** Names of the models a recipe can use. */
 export const MODEL_NAMES = modelObjects.options.map((option) => option.shape.name.value);
 
-/** How many examples of each part to use, taken at even distances; default all. */
+/** How many examples of each part to use, chosen at random but always the same; default all. */
 const limitSchema = z
   .strictObject({
     train: count('Training examples').optional(),
     validation: count('Validation examples').optional(),
     test: count('Test examples').optional(),
   })
-  .describe('Use only so many examples of a part, taken at even distances');
+  .describe('Use only so many examples of a part, chosen at random but always the same');
 
 const folder = z.string().min(1).describe('Folder with the files');
 

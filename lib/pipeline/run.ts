@@ -10,7 +10,7 @@ import { reportHtml } from '../report/html.js';
 import type { ColumnReport, EpochReport, Report } from '../report/types.js';
 import { Checkpoint, recipeKey } from './checkpoint.js';
 import { planColumns, type Column } from './columns.js';
-import { loadRecipeData, spread } from './data.js';
+import { loadRecipeData, sample } from './data.js';
 import { ensureWritableFolder, readIfPresent } from './files.js';
 import { finishColumn, sha256, type FinishContext } from './finish.js';
 import { createRecipeModel } from './model.js';
@@ -134,7 +134,7 @@ async function makeColumns(setting: Setting, initial: Model): Promise<Record<str
   for (const { id, stage, steps } of plan.pieces.values()) if (checkpoint.hasPiece(id)) meter.advance(stage.stage, steps);
   const running = { ...(threads === undefined ? {} : { threads }), ...(signal === undefined ? {} : { signal }) };
   const train: TrainContext = { recipe, data, checkpoint, meter, stepsPerEpoch, onProgress, seconds, ...running };
-  const calibration = spread(data.train, recipe.calibrationExamples);
+  const calibration = sample(data.train, recipe.calibrationExamples);
   const targets = layerTargets(initial, recipe);
   const finish: FinishContext = { out, plan, data, calibration, targets, saveModels: recipe.outputs.models, ...running };
 

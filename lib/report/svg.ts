@@ -84,7 +84,7 @@ export function lossRange(histories: readonly (readonly EpochReport[])[]): [numb
     .flatMap(({ loss, validationLoss }) => [loss, validationLoss ?? NaN])
     .filter((loss) => Number.isFinite(loss) && loss > 0);
   if (losses.length === 0) return [0.01, 10];
-  // spread: a report has at most a few thousand epochs
+  // spreading into arguments is safe: a report has at most a few thousand epochs
   return [Math.min(...losses) / 1.2, Math.max(...losses) * 1.2];
 }
 

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { planColumns } from '#lib/pipeline/columns.js';
+import { sample } from '#lib/pipeline/data.js';
 import { stageLearningRate } from '#lib/pipeline/optimizer.js';
 import { parseRecipe } from '#lib/pipeline/parse.js';
 import { planPieces } from '#lib/pipeline/pieces.js';
@@ -75,5 +76,25 @@ describe('ProgressMeter', () => {
     for (const { stage, steps } of all)
       meter.advance(stage.stage, stage.stage === 'float' ? steps - 100 : stage.stage === 'qat' ? steps - 10 : steps);
     expect(meter.remaining()).to.deep.equal({ done: 1, etaSeconds: 0 });
+  });
+});
+
+describe('sample', () => {
+  it('is the same in every run and follows no period of the data', () => {
+    const size = 1000;
+    const data = {
+      name: 'x',
+      size,
+      inputShape: [1],
+      x: Float32Array.from({ length: size }, (_, i) => i),
+      y: Int32Array.from({ length: size }, (_, i) => i % 10),
+      classes: 10,
+    };
+    const chosen = sample(data, 100);
+    expect(chosen).to.deep.equal(sample(data, 100));
+    expect(new Set(chosen.x).size).to.equal(100);
+    const counts = Array.from({ length: 10 }, (_, label) => [...chosen.y].filter((y) => y === label).length);
+    for (const count of counts) expect(count).to.be.within(3, 20);
+    expect(sample(data, 1000)).to.equal(data);
   });
 });
