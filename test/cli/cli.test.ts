@@ -209,6 +209,12 @@ describe('command line', () => {
       if (!info.cuda.available) expect(info.cuda.reason).to.be.a('string').that.is.not.empty;
     });
 
+    it('says what to do where the addon is missing', async () => {
+      const { code, stderr } = await pcqat(['info'], { env: { PCQAT_ADDON: join(root, 'none.node') } });
+      expect(code).to.equal(1);
+      expect(stderr).to.match(/^pcqat: ERR_NATIVE_MISSING: .*none\.node.*npm run build:native/s);
+    });
+
     it('says what is wrong with PCQAT_ISA', async () => {
       const { code, stderr } = await pcqat(['info'], { env: { PCQAT_ISA: 'bogus' } });
       expect(code).to.equal(1);

@@ -1,13 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { describe, it } from 'mocha';
+import { after, before, describe, it } from 'mocha';
+import { parse as parseYaml } from 'yaml';
 import { PcqatError } from '#lib/errors.js';
 import { demoRecipe } from '#lib/pipeline/demo.js';
 import { parseRecipe, readRecipe } from '#lib/pipeline/parse.js';
-import { COLUMNS } from '#lib/pipeline/recipe.js';
+import { planColumns } from '#lib/pipeline/columns.js';
+import { COLUMNS, recipeSchema } from '#lib/pipeline/recipe.js';
 
 const base = { model: 'ds-cnn-s', data: 'fsdd' };
 
@@ -241,5 +243,23 @@ describe('readRecipe', () => {
     const lines = ['a: &a [x,x,x,x,x,x,x,x,x]'];
     for (let i = 0; i < 9; i++) lines.push(`${'bcdefghij'[i]}: &${'bcdefghij'[i]} [${Array(9).fill(`*${'abcdefghi'[i]}`).join(',')}]`);
     expect((await failure(read('bomb.yaml', lines.join('\n')))).code).to.equal('ERR_RECIPE');
+  });
+});
+
+describe('docs/recipes.md', () => {
+  it('shows recipes that are valid, and names every field', async () => {
+    const text = await readFile('docs/recipes.md', 'utf8');
+    const blocks = [...text.matchAll(/```(?:yaml|json)\n([\s\S]*?)```/g)].map((match) => match[1]!);
+    expect(blocks.length).to.be.at.least(3);
+    for (const block of blocks) parseRecipe(parseYaml(block));
+    for (const field of Object.keys(recipeSchema.shape)) expect(text).to.include(`\`${field}\``.replace('`$schema`', '"$schema"'));
+  });
+
+  it('tells the truth about the default columns', async () => {
+    const text = await readFile('docs/recipes.md', 'utf8');
+    for (const { name, stages } of planColumns(parseRecipe(base))) {
+      const shown = stages.map(({ stage, epochs }) => `${stage} ${epochs}`).join(' → ');
+      expect(text).to.match(new RegExp(`\\| \`${name}\` +\\| ${shown} +\\|`));
+    }
   });
 });
