@@ -33,11 +33,24 @@ export async function atomicWrite(path: string, data: Uint8Array | string): Prom
     await rename(temporary, path);
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new PcqatError('ERR_IO', `Cannot write ${path}: ${message}`, {
-      where: path,
-      remedy: REMEDIES[code ?? ''] ?? 'Check the path.',
-      cause,
-    });
+    throw writeError(path, cause);
   }
+}
+
+/** Renames a file within its folder, replacing what is there. @throws PcqatError `ERR_IO` */
+export async function moveFile(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (cause) {
+    throw writeError(to, cause);
+  }
+}
+
+function writeError(path: string, cause: unknown): PcqatError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  return new PcqatError('ERR_IO', `Cannot write ${path}: ${message}`, {
+    where: path,
+    remedy: REMEDIES[code ?? ''] ?? 'Check the path.',
+    cause,
+  });
 }

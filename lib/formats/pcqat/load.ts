@@ -132,8 +132,7 @@ export function decodeModel(json: string, bin: Uint8Array): Model {
 
 function decodeFile(file: ModelFile, bin: Uint8Array): Model {
   if (bin.length !== file.data.bytes) throw formatError(`the data has ${bin.length} bytes but must have ${file.data.bytes}`, 'data.bytes');
-  if (createHash('sha256').update(bin).digest('hex') !== file.data.sha256)
-    throw formatError('the data does not match its checksum', 'data.sha256');
+  if (sha256(bin) !== file.data.sha256) throw formatError('the data does not match its checksum', 'data.sha256');
   const unpacker = new Unpacker(bin);
   const tensors = uniqueMap(
     file.tensors,
@@ -163,6 +162,15 @@ function decodeFile(file: ModelFile, bin: Uint8Array): Model {
   unpacker.end();
   checkState(model);
   return model;
+}
+
+function sha256(bin: Uint8Array): string {
+  return createHash('sha256').update(bin).digest('hex');
+}
+
+async function readNext(path: string, file: ModelFile): Promise<Uint8Array | undefined> {
+  const bin = await readBounded(path, file.data.bytes, 'data.bytes').catch(() => undefined);
+  return bin !== undefined && sha256(bin) === file.data.sha256 ? bin : undefined;
 }
 
 async function readBounded(path: string, limit: number, field: string): Promise<Buffer> {
@@ -198,8 +206,10 @@ export async function loadModel(path: string): Promise<Model> {
   const json = (await readBounded(files.json, MAX_JSON_BYTES, files.json)).toString('utf8');
   try {
     const file = parseJson(json);
+    // A crash while the model was being replaced leaves the data that the description means beside the old ones.
+    const interrupted = await readNext(files.next, file);
     // The stated size bounds what is read; the file's real size must equal it.
-    return decodeFile(file, await readBounded(files.bin, file.data.bytes, 'data.bytes'));
+    return decodeFile(file, interrupted ?? (await readBounded(files.bin, file.data.bytes, 'data.bytes')));
   } catch (error) {
     if (!(error instanceof PcqatError) || error.code === 'ERR_IO') throw error;
     throw new PcqatError(error.code, error.message, { where: files.json, cause: error });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
-import { atomicWrite } from '../atomic-write.js';
+import { atomicWrite, moveFile } from '../atomic-write.js';
 import { modelPaths } from './paths.js';
 import { FORMAT, modelSchema, type TensorEntry, VERSION } from './schema.js';
 
@@ -63,7 +63,8 @@ export function encodeModel(model: Model): { readonly json: string; readonly bin
 
 /**
  * Saves a model with everything training needs to go on: parameters, masks, codebooks, ranges, pruning steps and optimizer state.
- * Writes `<path>.json` and `<path>.bin` (little endian); each file appears whole or not at all.
+ * Writes `<path>.json` and `<path>.bin` (little endian); whatever interrupts it, the old model or
+ * the new one can be loaded.
  *
  * @param path - with or without `.json`; the folder must exist
  * @throws PcqatError `ERR_IO` when it cannot be written; `ERR_FORMAT` for chains or quantizers that no pcqat function makes.
@@ -82,6 +83,8 @@ export function encodeModel(model: Model): { readonly json: string; readonly bin
 export async function saveModel(model: Model, path: string): Promise<void> {
   const { json, bin } = encodeModel(model);
   const files = modelPaths(path);
-  await atomicWrite(files.bin, bin);
+  // The old data stay until the new description is in place, so that a crash at any moment leaves one whole model.
+  await atomicWrite(files.next, bin);
   await atomicWrite(files.json, json);
+  await moveFile(files.next, files.bin);
 }

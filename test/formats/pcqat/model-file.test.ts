@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
@@ -85,6 +85,19 @@ describe('saveModel and loadModel', () => {
     await expectRejection(loadModel(file), 'ERR_FORMAT', /JSON/);
     await expectRejection(loadModel(path.join(folder, 'nowhere')), 'ERR_IO', /nowhere\.json/);
     await expectRejection(saveModel(fullModel(), path.join(folder, 'no', 'such', 'folder')), 'ERR_IO', /no\/such/);
+  });
+
+  it('leave one whole model wherever saving over an older one is cut off', async () => {
+    const file = path.join(folder, 'replaced');
+    const old = zoo.lenet5({ seed: 1 });
+    const fresh = encodeModel(zoo.lenet5({ seed: 2 }));
+    await saveModel(old, file);
+    await writeFile(`${file}.next.bin`, fresh.bin);
+    expect(await loadModel(file)).to.deep.equal(old);
+    await writeFile(`${file}.json`, fresh.json);
+    expect(await loadModel(file)).to.deep.equal(zoo.lenet5({ seed: 2 }));
+    await rename(`${file}.next.bin`, `${file}.bin`);
+    expect(await loadModel(file)).to.deep.equal(zoo.lenet5({ seed: 2 }));
   });
 
   it('do not read a data file that is larger than stated', async () => {
