@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace pcqat::binding {
@@ -103,6 +104,13 @@ GatherArguments::GatherArguments(const Napi::CallbackInfo& info)
       channels(channels_argument(info[2], indices.length)), k(codebook_k(centroids, channels)),
       out(array_argument<float>(info[3], "out", indices.length)) {
   require_indices(indices, k);
+  // Writing over indices that are still to be read would undo the check.
+  const char* const in = reinterpret_cast<const char*>(indices.data);
+  const char* const to = reinterpret_cast<const char*>(out.data);
+  const int64_t bytes = indices.length * static_cast<int64_t>(sizeof(float));
+  if (std::less<>()(in, to + bytes) && std::less<>()(to, in + bytes)) {
+    throw Error("ERR_OPTION", "out must not share memory with indices.");
+  }
 }
 
 CentroidGradientArguments::CentroidGradientArguments(const Napi::CallbackInfo& info)

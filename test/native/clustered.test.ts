@@ -241,6 +241,10 @@ describe('nearest centroid and its gradient', () => {
     expectCode(() => binding.assignCentroids(w, c, -1, indices), 'ERR_OPTION', /channels/);
     expectCode(() => binding.gatherCentroids(Int32Array.of(0, 2, 0, 0), c, 0, out), 'ERR_OPTION', /indices\[1\] is 2/);
     expectCode(() => binding.gatherCentroids(Int32Array.of(0, 0, -1, 0), c, 0, out), 'ERR_OPTION', /indices\[2\] is -1/);
+    const shared = new ArrayBuffer(32);
+    const overlapping = new Float32Array(shared, 4, 4);
+    expectCode(() => binding.gatherCentroids(new Int32Array(shared, 0, 4), c, 0, overlapping), 'ERR_OPTION', /share memory/);
+    binding.gatherCentroids(new Int32Array(shared, 0, 4), c, 0, new Float32Array(shared, 16, 4)); // beside each other is fine
     expectCode(() => binding.centroidGradient(indices, w, 0, 2, 'mean' as 'sum', new Float32Array(2)), 'ERR_OPTION', /'sum' or 'average'/);
     expectCode(() => binding.centroidGradient(indices, w, 0, 0, 'sum', new Float32Array(0)), 'ERR_OPTION', /^k must/);
     expectCode(
