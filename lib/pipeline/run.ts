@@ -191,6 +191,20 @@ function makeReport({ recipe, options, columns, data, seconds }: Setting, report
  * @returns the report, as written to `report.json`
  * @throws PcqatError `ERR_RECIPE`, `ERR_OPTION`, `ERR_IO`, `ERR_FORMAT` for bad input; `ERR_DIVERGED` where the loss became NaN;
  *   `ERR_INVARIANT` where a column lost zeros or clusters. Rejects with an `AbortError` after `signal`.
+ *
+ * @example
+ * ```ts
+ * import { parseRecipe, runRecipe, textTable } from 'pcqat';
+ * const recipe = parseRecipe({
+ *   model: 'ds-cnn-s',
+ *   data: { name: 'fsdd', limit: { train: 32, validation: 16, test: 16 } },
+ *   epochs: 4,
+ *   batchSize: 16,
+ *   outputs: { columns: ['baseline', 'pcqat'] },
+ * });
+ * const report = await runRecipe(recipe, { out: 'small', fresh: true, onProgress: ({ type }) => console.log(type) });
+ * console.log(textTable(report));
+ * ```
  */
 export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Report> {
   const { out, signal, resume = false } = options;

@@ -86,6 +86,13 @@ function histograms(columns: readonly ColumnReport[]): string {
 /**
  * The report as one HTML page: no script, no font and no picture from elsewhere, readable in light and dark.
  * All text that comes from names of models, layers and data is escaped.
+ *
+ * @example
+ * ```ts
+ * import { writeFile } from 'node:fs/promises';
+ * import { reportHtml, type Report } from 'pcqat';
+ * export const save = (report: Report) => writeFile('report.html', reportHtml(report));
+ * ```
  */
 export function reportHtml(report: Report): string {
   const columns = Object.values(report.columns).filter((column) => column !== undefined);

@@ -38,12 +38,28 @@ export function alignColumns(rows: readonly (readonly string[])[], left = 1): st
   return [line(rows[0]!), rule, ...rows.slice(1).map(line)].join('\n');
 }
 
-/** The result as text for a terminal. */
+/**
+ * The result as text for a terminal.
+ *
+ * @example
+ * ```ts
+ * import { textTable, type Report } from 'pcqat';
+ * export const show = (report: Report) => console.log(textTable(report));
+ * ```
+ */
 export function textTable(report: Report): string {
   return [alignColumns(tableRows(report)), '', ...tableNotes(report)].join('\n');
 }
 
-/** The result as a Markdown table. */
+/**
+ * The result as a Markdown table, with the notes below it.
+ *
+ * @example
+ * ```ts
+ * import { markdownTable, type Report } from 'pcqat';
+ * export const paste = (report: Report) => console.log(markdownTable(report));
+ * ```
+ */
 export function markdownTable(report: Report): string {
   const rows = tableRows(report);
   const line = (row: string[]): string => `| ${row.join(' | ')} |`;
