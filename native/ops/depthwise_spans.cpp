@@ -8,20 +8,21 @@ DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int workers
       channels_(g.out_c),
       // Backward, neighbours in an input row see different kernel columns when the stride is not 1; those a stride apart
       // see the same ones, one output pixel further.
-      step_(backward ? g.stride_w : 1), source_step_(backward ? 1 : g.stride_w), workers_(workers) {
-  const int64_t columns = std::max(g.in_w, g.out_w);
-  values_per_worker_ = 2 * columns * g.kernel_h * g.kernel_w;
+      step_(backward ? g.stride_w : 1), source_step_(backward ? 1 : g.stride_w), row_step_(backward ? std::min(g.stride_h, g.in_h) : 1),
+      workers_(workers) {
+  const int64_t columns = std::max(g.in_w, g.out_w), sets = workers * std::min(g.stride_h, g.in_h);
+  values_per_set_ = 2 * columns * g.kernel_h * g.kernel_w;
   spans_ = workspace.take<ColumnSpan>(columns);
   taps_ = workspace.take<int32_t>(columns * g.kernel_w);
-  offsets_ = workspace.take<Offsets>(workers);
-  worker_spans_ = workspace.take<DepthwiseSpan>(columns * workers);
-  worker_values_ = workspace.take<int64_t>(values_per_worker_ * workers);
+  offsets_ = workspace.take<Offsets>(sets);
+  set_spans_ = workspace.take<DepthwiseSpan>(columns * sets);
+  set_values_ = workspace.take<int64_t>(values_per_set_ * sets);
 }
 
 void DepthwiseSpans::fill() {
   count_ = 0;
   int32_t used = 0;
-  for (int64_t start = 0; start < step_; ++start) {
+  for (int64_t start = 0; start < std::min(step_, columns_.target_size); ++start) {
     const int64_t first_of_class = count_;
     for (int64_t position = start; position < columns_.target_size; position += step_) {
       int32_t end = used;
@@ -37,13 +38,13 @@ void DepthwiseSpans::fill() {
       }
     }
   }
-  for (int worker = 0; worker < workers_; ++worker) {
-    offsets_[worker] = {-1, -1, worker_spans_ + worker * count_, worker_values_ + worker * values_per_worker_};
+  for (int64_t set = 0; set < workers_ * row_step_; ++set) {
+    offsets_[set] = {-1, -1, set_spans_ + set * count_, set_values_ + set * values_per_set_};
   }
 }
 
 const DepthwiseSpans::Offsets& DepthwiseSpans::offsets_of(int64_t row, int64_t first, int64_t last, int worker) const {
-  Offsets& offsets = offsets_[worker];
+  Offsets& offsets = offsets_[worker * row_step_ + row % row_step_];
   if (offsets.first == first && offsets.last == last) return offsets;
   offsets.first = first;
   offsets.last = last;

@@ -53,7 +53,8 @@ class DepthwiseSpans {
   }
 
  private:
-  // The spans of a row, counted from its first source row: the same for all rows that see the same kernel rows.
+  // The spans of a row, counted from its first source row: the same for all rows that see the same kernel rows. Backward,
+  // those alternate with the stride, so there is one of these per worker and step.
   struct Offsets {
     int64_t first, last;
     DepthwiseSpan* spans;
@@ -64,14 +65,15 @@ class DepthwiseSpans {
   Axis rows_, columns_;
   int64_t channels_;
   int64_t step_, source_step_;  // between the pixels of a span
+  int64_t row_step_;            // between rows that see the same kernel rows
   int64_t count_ = 0;
   int workers_;
-  int64_t values_per_worker_;
+  int64_t values_per_set_;
   ColumnSpan* spans_;
   int32_t* taps_;
-  Offsets* offsets_;  // per worker
-  DepthwiseSpan* worker_spans_;
-  int64_t* worker_values_;
+  Offsets* offsets_;  // per worker and row_step_
+  DepthwiseSpan* set_spans_;
+  int64_t* set_values_;
 };
 
 }  // namespace pcqat

@@ -156,6 +156,7 @@ void test_depthwise(Checks& checks) {
   run(checks, {geometry(25, 10, 69, 69, 3, 3, 2, 2, 1, 1, 1, 1, 0, 1), 5, true}, random);
   run(checks, {geometry(7, 9, 5, 10, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0), 3, true}, random);
   run(checks, {geometry(6, 6, 8, 8, 6, 6, 1, 1, 1, 1, 0, 0, 0, 0), 3, true}, random);
+  run(checks, {geometry(5, 4, 3, 3, 2, 2, 1000000000, 1000000000, 1, 1, 0, 0, 0, 0), 2, true}, random);  // one output pixel
   run_random(checks, true, 4);
 }
 
