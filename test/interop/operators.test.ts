@@ -6,34 +6,12 @@ import { readTflite } from '#lib/formats/tflite/read.js';
 import { loadBinding } from '#lib/native.js';
 import { convertCase, randomInt8, toUint8 } from '../support/int8-convert.js';
 import { int8Cases } from '../support/int8-graphs.js';
+import { expectClose, LITERT, TFLITE_29 } from '../support/foreign-kernels.js';
 import { runLiteRt } from '../support/litert.js';
 import { runTflite29, type Bytes } from '../support/tflite29.js';
 
 const { IntegerSession } = loadBinding();
 const ROWS = 12;
-
-/**
- * Fraction of outputs that may differ, by one step, per operator: these foreign kernels are not the reference kernels that we follow.
- * - TFLite 2.9 rounds once where the reference rounds twice (CONV_2D), twice where it rounds once (FULLY_CONNECTED).
- * - LiteRT runs XNNPACK, which multiplies in f32 and rounds once (both convolutions).
- * - The reference divides MEAN's multiplier and rounds twice, first to a quarter of a step or so; the others use f32.
- * Everything else must be equal.
- */
-const TFLITE_29: Readonly<Record<string, number>> = { CONV_2D: 0.01, FULLY_CONNECTED: 0.02, MEAN: 0.25 };
-const LITERT: Readonly<Record<string, number>> = { CONV_2D: 0.01, DEPTHWISE_CONV_2D: 0.01, MEAN: 0.25 };
-
-/** Checks that every difference is one step, and that there are no more than the operators' bounds allow. */
-function expectClose(actual: Bytes, expected: Bytes, { operators }: TfliteModel, bounds: Readonly<Record<string, number>>): void {
-  expect(actual).to.have.length(expected.length);
-  const inexact = operators.map(({ op }) => op).filter((op) => op in bounds);
-  const steps = Array.from(actual, (value, i) => Math.abs(value - expected[i]!));
-  const different = steps.filter((step) => step > 0).length;
-  // At least one element, so that a bound means something for small outputs.
-  const allowed = inexact.length === 0 ? 0 : Math.max(1, Math.floor(inexact.reduce((sum, op) => sum + bounds[op]!, 0) * steps.length));
-  const message = `${different} of ${steps.length} outputs differ (${inexact.join(', ')})`;
-  expect(different, message).to.be.at.most(allowed);
-  expect(Math.max(...steps), message).to.be.at.most(1);
-}
 
 async function ours<T extends Bytes>(file: Uint8Array, x: T): Promise<T> {
   const session = new IntegerSession(readTflite(file));
