@@ -15,5 +15,5 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 build-sanitize/pcqat_kernels_test
 npm run --silent build:ts
 npm run --silent build:test
-PCQAT_ADDON=build-sanitize/pcqat.node LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
+PCQAT_ADDON=$PWD/build-sanitize/pcqat.node LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
   node node_modules/mocha/bin/mocha.js --config .mocharc.native.json "$@"

@@ -97,10 +97,10 @@ Tile tile_of(int64_t rows) {
       return tile<R, V>;      \
     else                      \
       break;
-    PCQAT_TILE(1)
-    PCQAT_TILE(2)
-    PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6) PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11)
-        PCQAT_TILE(12)
+    // clang-format off
+    PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
+    PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11) PCQAT_TILE(12)
+    // clang-format on
 #undef PCQAT_TILE
   }
   return nullptr;
