@@ -4,6 +4,10 @@ import { PcqatError } from '../../errors.js';
 const MAX_STRING = 1 << 16;
 /** Bytes that may be decoded per byte of the file. Shared vectors are legal; a file that is little else is hostile. */
 const BUDGET_PER_BYTE = 16;
+/** Allowance for files of a few hundred bytes. */
+const BASE_BUDGET = 4096;
+/** What one table costs: about the memory that its decoded form takes. */
+const TABLE_COST = 256;
 
 /**
  * A FlatBuffers file whose every offset, vtable and length is checked before it is followed (the `flatbuffers` package
@@ -22,7 +26,7 @@ export class FlatFile {
   ) {
     this.bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); // no Buffer: its subarrays would be Buffers too
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.budget = bytes.byteLength * BUDGET_PER_BYTE + 1024;
+    this.budget = bytes.byteLength * BUDGET_PER_BYTE + BASE_BUDGET;
   }
 
   root(): FlatTable {
@@ -69,7 +73,7 @@ export class FlatTable {
     readonly place: string,
   ) {
     file.check(position, 4, place);
-    file.charge(8, place);
+    file.charge(TABLE_COST, place);
     this.vtable = position - file.view.getInt32(position, true);
     file.check(this.vtable, 4, `${place} (vtable)`);
     this.vtableSize = file.view.getUint16(this.vtable, true);

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { readTflite, readTfliteFile } from '#lib/formats/tflite/read.js';
+import { encodeTflite } from '#lib/formats/tflite/write.js';
 import { PADDINGS } from '#lib/formats/tflite/schema.js';
 import { expectCode, expectRejection } from '../../support/errors.js';
 import { bytesOf, float32Of, goldenModels } from '../../support/golden-tflite.js';
@@ -72,5 +73,28 @@ describe('readTflite', () => {
       }
       view.setUint32(at, saved, true);
     }
+  });
+
+  it('refuses a file whose vectors all name the same table', () => {
+    const count = 50_000;
+    const file = encodeTflite({ ...readTflite(bytesOf(goldenModels.get('dense-qat-adam')!.file)) });
+    const view = new DataView(file.buffer);
+    const at = (table: number, slot: number): number => table + view.getUint16(table - view.getInt32(table, true) + 4 + 2 * slot, true);
+    // The buffers' vector moves behind the file and names buffer 0 `count` times.
+    const big = new Uint8Array(file.length + 4 + 4 * count);
+    big.set(file);
+    const grown = new DataView(big.buffer);
+    const field = at(view.getUint32(0, true), 4);
+    const vector = field + view.getUint32(field, true);
+    const buffer = vector + 4 + view.getUint32(vector + 4, true);
+    grown.setUint32(field, file.length - field, true);
+    grown.setUint32(file.length, count, true);
+    // Offsets are unsigned, so the table is copied behind its vector.
+    const copy = new Uint8Array(big.length + 16);
+    copy.set(big);
+    const target = new DataView(copy.buffer);
+    target.setInt32(big.length, big.length - (buffer - view.getInt32(buffer, true)), true);
+    for (let i = 0; i < count; i++) target.setUint32(file.length + 4 + 4 * i, big.length - (file.length + 4 + 4 * i), true);
+    expectCode(() => readTflite(copy), 'ERR_FORMAT', /too many times/);
   });
 });
