@@ -4,6 +4,7 @@ import { softmaxCrossEntropy } from '#lib/train/losses.js';
 import { loadBinding } from '#lib/native.js';
 import type { Model } from '#lib/graph/model.js';
 import type { Session } from '../binding.js';
+import { stepFloor, type Floor } from './floor.js';
 import { interleave, type Candidate } from './interleave.js';
 import { NETS, noiseBatch, pcqatOf, type Net } from './nets.js';
 
@@ -16,6 +17,7 @@ export interface StepResult {
   /** pcqatMs / floatMs. */
   readonly ratio: number;
   readonly rounds: number;
+  readonly floor: Floor;
   /** Planned memory of the session: activations, gradients, workspaces. */
   readonly floatArenaBytes: number;
   readonly pcqatArenaBytes: number;
@@ -46,6 +48,7 @@ async function measureNet({ name, batch: rows, make }: Net, threads: number, sec
     pcqatMs: pcqat.median,
     ratio: pcqat.median / float.median,
     rounds: float.rounds,
+    floor: stepFloor(model, rows),
     floatArenaBytes: sessions.float.arenaBytes,
     pcqatArenaBytes: sessions.pcqat.arenaBytes,
   };

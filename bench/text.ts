@@ -27,6 +27,19 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(head.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
 }
 
+/** Operations over the peak and bytes over the bandwidth of a copy, which reads and writes each byte it counts. */
+function floorTable({ steps, peak }: BenchResult): string {
+  const rows = steps.map(({ net, batch, floor }) => [
+    net,
+    String(batch),
+    number(floor.gflop),
+    number(floor.trafficBytes / 1e6, 0),
+    peak === undefined ? '–' : number((floor.gflop / peak.gflops) * 1e3, 1),
+    peak === undefined ? '–' : number(floor.trafficBytes / (2 * peak.copyGBs * 1e6), 1),
+  ]);
+  return table(['network', 'batch', 'GFLOP', 'activation MB', 'floor of arithmetic ms', 'floor of memory ms'], rows);
+}
+
 function stepTable({ steps, keras }: BenchResult): string {
   const rows = steps.map(({ net, batch, floatMs, pcqatMs, ratio, rounds, floatArenaBytes, pcqatArenaBytes }) => {
     const rival = keras?.msPerStep[net];
@@ -56,6 +69,10 @@ export function resultText(result: BenchResult): string {
       ? 'Peak: not measured, there is no C++ compiler.'
       : `Peak, measured in this run (${peak.how}): ${number(peak.gflops1, 0)} GFLOP/s on one thread, ${number(peak.gflops, 0)} on ${machine.threads}; ` +
         `memcpy of 64 MiB: ${number(peak.copyGBs1, 1)} and ${number(peak.copyGBs, 1)} GB/s.`,
+    '',
+    'Least work of a training step (docs/performance.md):',
+    '',
+    floorTable(result),
     '',
     'Training step, median of interleaved rounds (forward, backward, Adam):',
     '',
