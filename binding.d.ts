@@ -27,6 +27,8 @@ export interface TensorSpec {
   readonly trainable: boolean;
   /** Subject to the optimizer's weight decay. Default `false`. Masked weights never decay towards or away from zero. */
   readonly weightDecay?: boolean;
+  /** No optimizer update takes an element below this. Default: none. Only trainable tensors. */
+  readonly minimum?: number;
 }
 
 /** An activation. The leading batch dimension is implied. */

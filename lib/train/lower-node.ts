@@ -12,6 +12,8 @@ export interface NodeContext {
   readonly activation: Activation;
   /** Only for instructions that quantize in the same pass ({@link quantizesInPlace}). */
   readonly fakeQuant?: ActivationFakeQuant;
+  /** Training keeps the scale of this batch norm positive. */
+  readonly positiveScale: boolean;
   readonly table: TensorTable;
 }
 
@@ -20,10 +22,14 @@ export function quantizesInPlace(op: GraphNode['op']): boolean {
   return op === 'batchNorm' || op === 'add' || op === 'relu' || op === 'relu6';
 }
 
+/** Small beside any useful γ, and far above what the int32 bias of a folded layer needs of its scale. */
+const SMALLEST_SCALE = 2 ** -10;
+
 function parameter(node: GraphNode, name: string, context: NodeContext): TensorId {
   const shape = parameterShapes(node, context.inputShape).get(name) ?? [];
   const trainable = !name.startsWith('moving_');
-  return context.table.id(`${node.name}/${name}`, { shape, trainable, weightDecay: name === 'kernel' });
+  const minimum = name === 'gamma' && context.positiveScale ? SMALLEST_SCALE : undefined;
+  return context.table.id(`${node.name}/${name}`, { shape, trainable, weightDecay: name === 'kernel', minimum });
 }
 
 function geometry(input: Shape, window: Pair, strides: Pair, dilation: Pair, padding: Padding): readonly [number, number, number, number] {

@@ -9,6 +9,7 @@ import type {
   WeightChainSpec,
 } from '../../binding.js';
 import type { ActivationQuantizer } from '../compress/chains.js';
+import { positiveScales } from '../compress/quantization/normalize-signs.js';
 import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { parameterShapes } from '../graph/shapes.js';
@@ -62,10 +63,12 @@ class Lowering {
   readonly chainNames: string[] = [];
   readonly #model: Model;
   readonly #shapes: ReadonlyMap<string, Shape>;
+  readonly #positiveScales: ReadonlySet<string>;
 
   constructor(model: Model, shapes: ReadonlyMap<string, Shape>) {
     this.#model = model;
     this.#shapes = shapes;
+    this.#positiveScales = positiveScales(model);
     this.table = new TensorTable(model);
   }
 
@@ -88,6 +91,7 @@ class Lowering {
           inputShape: this.shapeOf(head.inputs[0] ?? ''),
           output: value,
           activation: relu === undefined ? 'none' : (relu.op as 'relu' | 'relu6'),
+          positiveScale: this.#positiveScales.has(head.name),
           table: this.table,
           ...(inPlace ? { fakeQuant: this.#fakeQuant(name, quantizer) } : {}),
         }),

@@ -17,6 +17,7 @@ export interface TensorUse {
   readonly dtype?: Dtype;
   readonly trainable?: boolean;
   readonly weightDecay?: boolean;
+  readonly minimum?: number | undefined;
 }
 
 /** The tensors of a program, collected while nodes and chains name them; each is checked against the model once. */
@@ -37,7 +38,7 @@ export class TensorTable {
   id(name: string, use: TensorUse): TensorId {
     const known = this.ids.get(name);
     if (known !== undefined) return known;
-    const { shape, dtype = 'f32', trainable = false, weightDecay = false } = use;
+    const { shape, dtype = 'f32', trainable = false, weightDecay = false, minimum } = use;
     const tensor = this.#model.tensors.get(name);
     const where = `tensor '${name}'`;
     if (tensor === undefined) {
@@ -55,7 +56,7 @@ export class TensorTable {
     }
     if (dtypeOf(tensor.data) !== dtype) throw new PcqatError('ERR_DTYPE', `it is ${dtypeOf(tensor.data)} but must be ${dtype}`, { where });
     const id = this.specs.length;
-    this.specs.push({ name, shape, dtype, trainable, weightDecay });
+    this.specs.push({ name, shape, dtype, trainable, weightDecay, ...(minimum === undefined ? {} : { minimum }) });
     this.ids.set(name, id);
     return id;
   }

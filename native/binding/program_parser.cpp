@@ -1,5 +1,7 @@
 #include "binding/program_parser.h"
 
+#include <cmath>
+
 namespace pcqat::binding {
 namespace {
 
@@ -31,6 +33,8 @@ TensorSpec parse_tensor(const Napi::Value& value, const std::string& path) {
   tensor.dtype = fields.choice<DType>("dtype", {{"f32", DType::f32}, {"u8", DType::u8}, {"i32", DType::i32}});
   tensor.trainable = fields.boolean("trainable");
   tensor.weight_decay = fields.boolean("weightDecay", false);
+  tensor.minimum = fields.number("minimum", tensor.minimum);
+  if (std::isfinite(tensor.minimum) && !tensor.trainable) fields.fail("minimum", "ERR_OPTION", "needs a trainable tensor");
   fields.finish();
   return tensor;
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct TensorSpec {
   DType dtype = DType::f32;
   bool trainable = false;
   bool weight_decay = false;
-  int64_t count = 0;  // elements; set by validate()
+  double minimum = -std::numeric_limits<double>::infinity();  // no optimizer update goes below it
+  int64_t count = 0;                                          // elements; set by validate()
 };
 
 // An activation; the batch dimension is implied.

@@ -1,4 +1,5 @@
 // One training step: forward, loss, backward, checks, optimizer.
+#include <algorithm>
 #include <cmath>
 
 #include "error.h"
@@ -8,6 +9,15 @@
 #include "program/session.h"
 
 namespace pcqat {
+
+namespace {
+
+// Constrained tensors are small (one value per channel), so this needs no threads.
+void raise_to(float minimum, int64_t count, float* weight) {
+  for (int64_t i = 0; i < count; ++i) weight[i] = std::max(weight[i], minimum);
+}
+
+}  // namespace
 
 void Session::check_trainable(bool update) const {
   if (!options_.training) throw Error("ERR_OPTION", "trainStep needs a session with training: true.");
@@ -111,6 +121,7 @@ void Session::update(const StepOptions& options, double norm) {
       adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight,
                   context());
     }
+    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), spec.count, weight);
   }
 }
 

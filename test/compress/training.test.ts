@@ -338,6 +338,25 @@ describe('exported codes', () => {
 });
 
 describe('normalizeBatchNormSigns', () => {
+  it('W14: scales behind a tensor-wide codebook stay positive while training; others may cross zero', async () => {
+    const smallScales = (): Model => {
+      const model = smallCnn();
+      valuesOf(model, 'bn1/gamma').fill(0.001);
+      return model;
+    };
+    const least = async (model: Model): Promise<number> => {
+      await fit(model, { train: images, epochs: 2, batchSize: 16, optimizer: adam({ learningRate: 0.05 }), threads: 1 });
+      return Math.min(...valuesOf(model, 'bn1/gamma'));
+    };
+    expect(await least(smallScales())).to.be.below(0);
+    const clustered = clusterWeights(smallScales(), { numberOfClusters: 4, ...silent });
+    expect(await least(clustered)).to.equal(2 ** -10);
+    const quantized = quantizeModel(stripClustering(clustered), { scheme: new Default8BitClusterPreserveQuantizeScheme(), ...silent });
+    expect(await least(quantized)).to.equal(2 ** -10);
+    const perChannel = clusterWeights(smallScales(), { numberOfClusters: 4, clusterPerChannel: true, ...silent });
+    expect(await least(perChannel)).to.be.below(0);
+  });
+
   it('makes scales positive and keeps predictions to the bit', async () => {
     const model = smallCnn();
     await train(model, images);

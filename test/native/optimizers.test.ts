@@ -118,6 +118,19 @@ describe('Optimizers against a scalar reference', () => {
     }
   });
 
+  it('takes no element below a tensor’s minimum', async () => {
+    const net = new Net([2]);
+    const kernel = net.parameter('kernel', [2, 2], Float32Array.of(0.5, 0.5, 0.5, 0.5));
+    net.tensors[kernel] = { ...net.tensors[kernel], minimum: 0.25 };
+    net.crossEntropy(net.add(0, [2], { op: 'dense', kernel }));
+    const session = net.session({ optimizer: { kind: 'adam', ...adam } });
+    await session.trainStep(Float32Array.of(1, 1), Int32Array.of(0), { learningRate: 1, step: 1 });
+    expect(session.getTensor(kernel)[1]).to.equal(0.25); // Adam's first step is the learning rate
+    expect(session.getTensor(kernel)[0]).to.be.closeTo(1.5, 1e-4);
+    net.tensors[kernel] = { ...net.tensors[kernel], trainable: false };
+    expect(() => net.session({ optimizer: { kind: 'adam', ...adam } })).to.throw(/minimum/);
+  });
+
   it('continues exactly from restored tensors and slots', async () => {
     const net = new Net([5]);
     net.crossEntropy(net.dense(net.dense(0, 8, 1, { activation: 'relu' }), 3, 3));

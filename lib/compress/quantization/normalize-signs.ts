@@ -23,6 +23,19 @@ export function foldedPairs(model: Model): FoldedPair[] {
 }
 
 /**
+ * Names of the batch norms whose γ must stay positive in training, so that a tensor-wide codebook keeps its codes when they fold:
+ * those behind a clustered kernel with one range, if every γ is positive at the start.
+ */
+export function positiveScales(model: Model): ReadonlySet<string> {
+  const kept = foldedPairs(model).filter(({ layer, batchNorm }) => {
+    const chain = model.chains.get(kernelOf(layer));
+    if (chain?.codebook === undefined || chain.codebook.perChannel || chain.fakeQuant?.perChannel === true) return false;
+    return model.tensors.get(`${batchNorm.name}/gamma`)?.data.every((value) => value > 0) ?? false;
+  });
+  return new Set(kept.map(({ batchNorm }) => batchNorm.name));
+}
+
+/**
  * Makes every batch norm scale γ positive that follows a layer with weights: where γ < 0, the channel of the kernel, its bias,
  * γ and the running mean change sign. γ(x − μ)/σ stays the same, so predictions do too, to the bit.
  *
