@@ -10,6 +10,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EISDIR: 'The path is a folder; add a file name.',
   ENOSPC: 'The disk is full; free some space.',
   EDQUOT: 'Your disk quota is used up; free some space.',
+  EFBIG: 'The limit on file sizes is reached; raise it (ulimit -f).',
 };
 
 let counter = 0;
