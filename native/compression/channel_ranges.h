@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "compression/workspace.h"
+#include "carver.h"
 #include "simd/compression_kernels.h"
 
 namespace pcqat {

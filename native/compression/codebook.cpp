@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "carver.h"
 #include "compression/nearest.h"
-#include "compression/workspace.h"
 
 namespace pcqat {
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "carver.h"
 #include "compression/channel_ranges.h"
 #include "compression/codebook.h"
 #include "compression/fake_quant.h"
 #include "compression/segment_sum.h"
-#include "compression/workspace.h"
 #include "parallel/denormals.h"
 #include "parallel/thread_pool.h"
 #include "simd/compression_kernels.h"

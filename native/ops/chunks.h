@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 namespace pcqat {
@@ -26,22 +25,5 @@ inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
   const int64_t rounded = (size + step - 1) / step * step;
   return {total, rounded, (total + rounded - 1) / rounded};
 }
-
-// Hands out 64-byte aligned pieces of a workspace. With a null start it only measures.
-class Workspace {
- public:
-  explicit Workspace(void* start = nullptr) : start_(static_cast<char*>(start)) {}
-  template <typename T>
-  T* take(int64_t count) {
-    T* piece = reinterpret_cast<T*>(start_ == nullptr ? nullptr : start_ + size_);
-    size_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return piece;
-  }
-  size_t size() const { return size_; }
-
- private:
-  char* start_;
-  size_t size_ = 0;
-};
 
 }  // namespace pcqat

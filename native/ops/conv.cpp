@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "carver.h"
 #include "ops/chunks.h"
 #include "ops/finish.h"
 #include "ops/gemm.h"
@@ -40,7 +41,7 @@ struct ConvMemory {
   float* bias_partials;
 };
 
-ConvMemory plan(const ConvGeometry& g, int threads, Workspace& workspace) {
+ConvMemory plan(const ConvGeometry& g, int threads, Carver& workspace) {
   ConvMemory memory;
   memory.packed = workspace.take<float>(std::max(packed_floats(patch_size(g), g.out_c), packed_floats(g.out_c, patch_size(g))));
   memory.patches = workspace.take<float>(patch_floats(g) * threads);
@@ -50,16 +51,16 @@ ConvMemory plan(const ConvGeometry& g, int threads, Workspace& workspace) {
 }
 
 ConvMemory memory_of(const ConvGeometry& g, const Context& context) {
-  Workspace workspace(context.workspace);
+  Carver workspace(context.workspace);
   return plan(g, context.pool.threads(), workspace);
 }
 
 }  // namespace
 
 size_t conv2d_workspace(const ConvGeometry& g, int64_t, int threads) {
-  Workspace workspace;
+  Carver workspace(nullptr);
   plan(g, threads, workspace);
-  return workspace.size();
+  return workspace.used();
 }
 
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,

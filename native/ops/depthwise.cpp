@@ -21,7 +21,7 @@ struct DepthwiseMemory {
   float* expanded;  // x or dx with every channel repeated `multiplier` times
 };
 
-DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int threads, Workspace& workspace) {
+DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int threads, Carver& workspace) {
   const int64_t size = g.kernel_h * g.kernel_w * g.out_c;
   DepthwiseSpans spans(g, backward, threads, workspace);
   float* partials = workspace.take<float>(kMostPartials * size);
@@ -31,7 +31,7 @@ DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int thr
 }
 
 DepthwiseMemory memory_of(const ConvGeometry& g, int64_t rows, bool backward, const Context& context) {
-  Workspace workspace(context.workspace);
+  Carver workspace(context.workspace);
   DepthwiseMemory memory = plan(g, rows, backward, context.pool.threads(), workspace);
   memory.spans.fill();
   return memory;
@@ -65,9 +65,9 @@ void sum_repeated_channels(const ConvGeometry& g, int64_t rows, const float* exp
 }  // namespace
 
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads) {
-  Workspace workspace;
+  Carver workspace(nullptr);
   plan(g, max_rows, false, threads, workspace);
-  return workspace.size();
+  return workspace.used();
 }
 
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,

@@ -2,7 +2,7 @@
 
 namespace pcqat {
 
-DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Workspace& workspace)
+DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Carver& workspace)
     : rows_{g.kernel_h, g.stride_h, g.pad_top, g.dilation_h, backward ? g.out_h : g.in_h, backward ? g.in_h : g.out_h, backward},
       columns_{g.kernel_w, g.stride_w, g.pad_left, g.dilation_w, backward ? g.out_w : g.in_w, backward ? g.in_w : g.out_w, backward},
       channels_(g.out_c),

@@ -3,6 +3,7 @@
 // with input and output swapped.
 #pragma once
 
+#include "carver.h"
 #include "ops/chunks.h"
 #include "ops/conv.h"
 #include "simd/f32_kernels.h"
@@ -33,7 +34,7 @@ struct ColumnSpan {
 class DepthwiseSpans {
  public:
   // Plans its memory in the workspace; measures only when that has no memory.
-  DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Workspace& workspace);
+  DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Carver& workspace);
   // Finds the spans. Needs the workspace's memory.
   void fill();
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "carver.h"
 #include "ops/chunks.h"
 #include "ops/finish.h"
 #include "ops/gemm.h"
@@ -73,9 +74,9 @@ void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const Righ
 }
 
 size_t matmul_workspace(const MatmulShape& s, int) {
-  Workspace workspace;
+  Carver workspace(nullptr);
   if (s.transpose_b || s.m > kFewRows) workspace.take<float>(packed_floats(s.k, s.n));
-  return workspace.size();
+  return workspace.used();
 }
 
 void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "carver.h"
 #include "ops/chunks.h"
 #include "ops/elementwise.h"
 #include "ops/finish.h"
@@ -28,7 +29,7 @@ struct NormMemory {
   float* extremes;  // [2, channels]
 };
 
-NormMemory plan(int64_t channels, Workspace& workspace) {
+NormMemory plan(int64_t channels, Carver& workspace) {
   const int64_t partial = kMaxChunks * channels;
   NormMemory memory;
   memory.sum = workspace.take<double>(partial);
@@ -44,7 +45,7 @@ NormMemory plan(int64_t channels, Workspace& workspace) {
 }
 
 NormMemory memory_of(int64_t channels, const Context& context) {
-  Workspace workspace(context.workspace);
+  Carver workspace(context.workspace);
   return plan(channels, workspace);
 }
 
@@ -125,9 +126,9 @@ void apply(int64_t channels, int64_t count, const float* x, const NormMemory& me
 }  // namespace
 
 size_t batch_norm_workspace(int64_t channels, int64_t, int) {
-  Workspace workspace;
+  Carver workspace(nullptr);
   plan(channels, workspace);
-  return workspace.size();
+  return workspace.used();
 }
 
 void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PcqatError } from '#lib/errors.js';
+import { randomNumbers } from '../support/random.js';
 import type {
   Binding,
   Instruction,
@@ -20,21 +21,9 @@ export const addonPath = process.env.PCQAT_ADDON ?? path.join(root, 'build/Relea
 export const binding = createRequire(import.meta.url)(addonPath) as Binding;
 binding.setErrorClass(PcqatError as unknown as new (code: string, message: string) => Error);
 
-/** Small seeded generator (mulberry32): uniform in [0, 1). */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** `n` seeded values in [-scale, scale). */
 export function uniform(n: number, seed: number, scale = 1): Float32Array {
-  const next = random(seed);
+  const next = randomNumbers(seed);
   return Float32Array.from({ length: n }, () => (2 * next() - 1) * scale);
 }
 

@@ -2,7 +2,8 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import type { OptimizerSpec, WeightChainSpec } from '../../binding.js';
 import { ChainReference, type ChainCase, type ChainState } from './chain-reference.js';
-import { distance, Net, product, random, uniform } from './support.js';
+import { distance, Net, product, uniform } from './support.js';
+import { randomNumbers } from '../support/random.js';
 
 const f = Math.fround;
 const lr = f(0.05);
@@ -17,7 +18,7 @@ interface Setup {
 
 /** A layer with the chain, and the same layer with a plain kernel that gives the gradient of the used weight. */
 function setUp(c: ChainCase, seed: number): Setup {
-  const next = random(seed);
+  const next = randomNumbers(seed);
   const count = product(c.shape);
   const channels = c.shape[c.shape.length - 1];
   const w = uniform(count, seed + 1);

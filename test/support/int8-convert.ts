@@ -1,7 +1,8 @@
 import { convertToInt8 } from '#lib/compress/quantization/convert.js';
 import { encodeTflite } from '#lib/formats/tflite/write.js';
 import type { TfliteModel, TfliteTensor } from '#lib/formats/tflite/types.js';
-import { type Int8Case, randomDataset, randomNumbers } from './int8-graphs.js';
+import { type Int8Case, randomDataset } from './int8-graphs.js';
+import { randomNumbers } from './random.js';
 
 /** A case converted with post-training quantization, as model and as file. */
 export async function convertCase({ model, shape }: Int8Case): Promise<{ tflite: TfliteModel; file: Uint8Array }> {

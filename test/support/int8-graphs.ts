@@ -3,18 +3,7 @@ import { GraphBuilder, type Value } from '#lib/graph/builder.js';
 import { createModel } from '#lib/graph/initialize.js';
 import type { Model } from '#lib/graph/model.js';
 import type { Shape } from '#lib/graph/types.js';
-
-/** Uniform numbers in [0, 1): mulberry32. */
-export function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+import { randomNumbers } from './random.js';
 
 /** Inputs in [−1, 1.5), labels 0. */
 export function randomDataset(inputShape: Shape, size: number, seed: number): Dataset {

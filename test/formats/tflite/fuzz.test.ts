@@ -4,7 +4,7 @@ import { PcqatError } from '#lib/errors.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
 import { loadBinding } from '#lib/native.js';
 import { bytesOf, goldenModels, pipelineFile } from '../../support/golden-tflite.js';
-import { randomNumbers } from '../../support/int8-graphs.js';
+import { randomNumbers } from '../../support/random.js';
 
 const { IntegerSession } = loadBinding();
 const FILES = 24_000;

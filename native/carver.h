@@ -1,4 +1,4 @@
-// Cuts typed arrays out of one block of memory; with a null block it only measures.
+// Cuts typed arrays, each aligned to 64 bytes, out of one block of memory; with a null block it only measures.
 #pragma once
 
 #include <cstddef>
