@@ -1,13 +1,15 @@
-// Philox4x32-10 (Salmon et al. 2011), with the word order and the conversions of TensorFlow's SimplePhilox.
+// A stream of Philox4x32-10 numbers, with the word order and the conversions of TensorFlow's SimplePhilox.
 #pragma once
 
 #include <cstdint>
+
+#include "philox4x32.h"
 
 namespace pcqat {
 
 class Philox {
  public:
-  explicit Philox(uint64_t seed) : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)} {}
+  explicit Philox(uint64_t seed) : key_(seed) {}
 
   uint32_t next32();
   uint64_t next64() {  // low word first
@@ -18,11 +20,9 @@ class Philox {
   uint64_t below(uint64_t bound);  // [0, bound), bound >= 1
 
  private:
-  void next_block();
-
-  uint32_t key_[2];
-  uint32_t counter_[4] = {0, 0, 0, 0};
-  uint32_t block_[4] = {0, 0, 0, 0};
+  uint64_t key_;
+  uint64_t low_ = 0, high_ = 0;  // the counter
+  PhiloxBlock block_{};
   int used_ = 4;
 };
 

@@ -6,8 +6,8 @@
 
 #include "ops/chunks.h"
 #include "ops/finish.h"
-#include "ops/philox.h"
 #include "parallel/thread_pool.h"
+#include "philox4x32.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
 

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "check.h"
-#include "ops/philox.h"
+#include "philox4x32.h"
 
 namespace pcqat::test {
 

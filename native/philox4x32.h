@@ -9,9 +9,10 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-inline PhiloxBlock philox4x32(uint64_t seed, uint64_t step, uint32_t instruction, uint32_t block) {
-  uint32_t c0 = block, c1 = instruction, c2 = static_cast<uint32_t>(step), c3 = static_cast<uint32_t>(step >> 32);
-  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
+// The 128-bit counter is `high` : `second` : `first`.
+inline PhiloxBlock philox4x32(uint64_t key, uint64_t high, uint32_t second, uint32_t first) {
+  uint32_t c0 = first, c1 = second, c2 = static_cast<uint32_t>(high), c3 = static_cast<uint32_t>(high >> 32);
+  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53} * c0, p1 = uint64_t{0xCD9E8D57} * c2;
     c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
