@@ -10,6 +10,7 @@ export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/q
 export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
 export { normalizeBatchNormSigns } from './compress/quantization/normalize-signs.js';
+export { projectCodebooks, type ProjectOptions } from './compress/quantization/project.js';
 export {
   Default8BitClusterPreserveQuantizeScheme,
   Default8BitPrunePreserveQuantizeScheme,
