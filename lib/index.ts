@@ -2,6 +2,7 @@ export { assertCertificate, certifyWeights, type WeightCertificate } from './com
 export type { ActivationQuantizer, ChainCodebook, ChainFakeQuant, ChainMask, Technique, WeightChain } from './compress/chains.js';
 export type { CentroidInit } from './compress/clustering/centroids.js';
 export { clusterWeights, type ClusterOptions } from './compress/clustering/cluster.js';
+export { chooseGranularity, type Granularity, type GranularityChoice, type GranularityOptions } from './compress/clustering/granularity.js';
 export { stripClustering } from './compress/clustering/strip.js';
 export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
 export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.js';

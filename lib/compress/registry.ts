@@ -19,6 +19,11 @@ export function isSharedByDefault(node: WeightedNode): boolean {
   return node.op !== 'depthwiseConv2d';
 }
 
+/** Is the last axis of the node's kernel its output channels, so that each can have a codebook of its own? Dense layers always have one. */
+export function hasChannels(node: WeightedNode): boolean {
+  return node.op !== 'dense';
+}
+
 /** Parameter name of a node's kernel. Biases are never compressed. */
 export function kernelOf(node: WeightedNode): string {
   return `${node.name}/kernel`;

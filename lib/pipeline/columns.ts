@@ -32,7 +32,7 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
   const cluster = share(0.15, epochs - base - prune - 1);
   const float: Stage = { stage: 'float', epochs: base };
   const pruning: Stage = { stage: 'prune', epochs: prune, schedule: 'polynomial', initialSparsity: 0, updatesPerEpoch: 4 };
-  const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, perChannel: false, aggregation: 'sum' });
+  const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, granularity: 'auto', aggregation: 'sum' });
   switch (column) {
     case 'baseline':
       return [float, { stage: 'finetune', epochs: epochs - base }];
@@ -56,8 +56,10 @@ function checkOrder(stages: readonly Stage[], path: string): void {
     if (stage === 'float' && index > 0)
       throw recipeError(where, `'float' can only be the first stage`, `Use 'finetune' to go on training.`);
     if (stage === 'finetune' && index === 0) throw recipeError(where, `'finetune' has no stage to go on from`, `Start with 'float'.`);
-    if (stage !== 'finetune' && quantized)
-      throw recipeError(where, `'${stage}' comes after quantization`, `Only 'finetune' may follow it.`);
+    if (stage !== 'finetune' && stage !== 'retune' && quantized)
+      throw recipeError(where, `'${stage}' comes after quantization`, `Only 'finetune' and 'retune' may follow it.`);
+    if (stage === 'retune' && !seen.has('cqat') && !seen.has('pcqat'))
+      throw recipeError(where, `'retune' has no trained int8 codebooks to fix`, `Put it behind 'cqat' or 'pcqat'.`);
     if (stage === 'prune' && seen.has('cluster')) throw recipeError(where, `'prune' comes after 'cluster'`, `Prune before clustering.`);
     const needs = { pqat: ['prune'], cqat: ['cluster'], pcqat: ['prune', 'cluster'] } as const;
     for (const need of needs[stage as keyof typeof needs] ?? []) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { stripClustering } from '../compress/clustering/strip.js';
 import { materializeWeight } from '../compress/materialize.js';
 import { convertToInt8 } from '../compress/quantization/convert.js';
+import { projectCodebooks } from '../compress/quantization/project.js';
 import { kernelOf, weightedNodes } from '../compress/registry.js';
 import { stripPruning } from '../compress/sparsity/strip.js';
 import type { Dataset, DatasetSplits } from '../data/types.js';
@@ -70,7 +71,7 @@ export async function finishColumn(
   const { out, data, signal, threads, plan } = context;
   const file = columnFile(column.name);
   const path = join(out, file);
-  const model = stripClustering(stripPruning(trained));
+  const model = projectCodebooks(stripClustering(stripPruning(trained)), { onNotice: () => undefined });
   const running = { ...(signal === undefined ? {} : { signal }), ...(threads === undefined ? {} : { threads }) };
   const quantized = model.quantizers.size > 0;
   const { accuracy } = await evaluate(model, data.test, running);

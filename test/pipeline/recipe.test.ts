@@ -47,7 +47,7 @@ describe('recipe', () => {
         qat: stages([{ stage: 'qat', epochs: 4, weightScale: 'channel', rangeInit: 'reference' }]),
         prunedClustered: stages([
           { stage: 'prune', epochs: 2, initialSparsity: 0.1 },
-          { stage: 'cluster', epochs: 2, perChannel: true, aggregation: 'average' },
+          { stage: 'cluster', epochs: 2, granularity: 'channel', aggregation: 'average' },
         ]),
         pcqat: stages([
           { stage: 'prune', epochs: 1 },

@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import { loadBinding } from '../../native.js';
 import { warnNotice, type OnNotice } from '../notice.js';
-import { kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
+import { hasChannels, kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
 import { draftOf, requireFinite, weightOf, type ModelDraft, type WeightView } from '../state.js';
 import { normalizeBatchNormSigns } from '../quantization/normalize-signs.js';
 import { centroidInits, initialCentroids, type CentroidInit } from './centroids.js';
@@ -16,8 +16,11 @@ export interface ClusterOptions {
   readonly centroidInit?: CentroidInit;
   /** Keep one centroid at zero and masked weights on it. Default `false`. */
   readonly preserveSparsity?: boolean;
-  /** One codebook per output channel of a convolution; dense layers always have one for the whole kernel. Default `false`. */
-  readonly clusterPerChannel?: boolean;
+  /**
+   * One codebook per output channel of a convolution: of all (`true`) or of the named layers, see `chooseGranularity`. Dense layers always
+   * have one for the whole kernel. Default `false`.
+   */
+  readonly clusterPerChannel?: boolean | readonly string[];
   /** How the gradients of the weights of one cluster become the gradient of its centroid. Default `sum`. */
   readonly gradientAggregation?: 'sum' | 'average';
   /** Layers to cluster. Default: every conv2d and dense. */
@@ -54,6 +57,8 @@ export interface ClusterOptions {
  */
 export function clusterWeights(model: Model, options: ClusterOptions): Model {
   const settings = settingsOf(options);
+  // A typo would silently give a codebook for the whole tensor.
+  if (Array.isArray(settings.clusterPerChannel)) selectLayers(model, settings.clusterPerChannel as readonly string[], settings.onNotice);
   const draft = draftOf(options.normalizeSigns === false ? model : normalizeBatchNormSigns(model));
   for (const node of selectLayers(model, options.layers, settings.onNotice)) clusterNode(draft, node, settings);
   return draft;
@@ -77,7 +82,7 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
   }
   const weight = weightOf(draft, parameter);
   requireFinite(weight);
-  const channels = settings.clusterPerChannel && node.op !== 'dense' ? weight.channels : 0;
+  const channels = perChannel(node, settings.clusterPerChannel) ? weight.channels : 0;
   const perCodebook = weight.data.length / (channels || 1);
   if (perCodebook <= settings.numberOfClusters) {
     const message = `${perCodebook} weights${channels > 0 ? ' per channel' : ''} are too few for ${settings.numberOfClusters} clusters; the layer is not clustered.`;
@@ -85,6 +90,10 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
     return;
   }
   attachCodebook(draft, weight, channels, settings);
+}
+
+function perChannel(node: WeightedNode, clusterPerChannel: Settings['clusterPerChannel']): boolean {
+  return hasChannels(node) && (typeof clusterPerChannel === 'boolean' ? clusterPerChannel : clusterPerChannel.includes(node.name));
 }
 
 /** State of spec 2.3: codebook, indices, and with preserved sparsity the mask of the clustered weight and the zero centroids. */
@@ -134,6 +143,8 @@ function settingsOf(options: ClusterOptions): Settings {
   if (!centroidInits.includes(centroidInit)) reject('centroidInit', centroidInit, `one of ${centroidInits.join(', ')}`);
   if (gradientAggregation !== 'sum' && gradientAggregation !== 'average')
     reject('gradientAggregation', gradientAggregation, "'sum' or 'average'");
+  if (typeof clusterPerChannel !== 'boolean' && !Array.isArray(clusterPerChannel))
+    reject('clusterPerChannel', clusterPerChannel, 'true, false or a list of layer names');
   if (!(Number.isSafeInteger(seed) && seed >= 0)) reject('seed', seed, 'an integer of at least 0');
   return { numberOfClusters, centroidInit, preserveSparsity, clusterPerChannel, gradientAggregation, seed, onNotice };
 }
