@@ -50,7 +50,28 @@ export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js'
 export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
+export { assertFidelity, measureFidelity, type Fidelity } from './evaluate/fidelity.js';
+export {
+  findForeignRuntime,
+  loadForeignRuntime,
+  type ForeignRuntime,
+  type ForeignRuntimeName,
+  type FoundRuntime,
+} from './evaluate/foreign.js';
 export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
+export type { LayerDifference } from './evaluate/simulation.js';
+export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
+export type { CertificateMismatch } from './formats/certificate/compare.js';
+export { certificatePath, parseCertificate, readCertificate, writeCertificate } from './formats/certificate/file.js';
+export {
+  certificateSchema,
+  type Agreement,
+  type CertifiedLayer,
+  type CertifiedOperator,
+  type CertifiedTensor,
+  type ExportCertificate,
+} from './formats/certificate/schema.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
