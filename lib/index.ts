@@ -106,7 +106,17 @@ export type { ColumnName, Recipe, RecipeInput } from './pipeline/recipe.js';
 export { runRecipe, type RunOptions } from './pipeline/run.js';
 export { reportHtml } from './report/html.js';
 export { markdownTable, textTable } from './report/table.js';
-export type { ColumnReport, DataReport, EpochReport, Histogram, LayerReport, MachineReport, Report, StageReport } from './report/types.js';
+export type {
+  ColumnReport,
+  DataReport,
+  EpochReport,
+  FidelityReport,
+  Histogram,
+  LayerReport,
+  MachineReport,
+  Report,
+  StageReport,
+} from './report/types.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
 export type { Callbacks, StepInfo, Summary } from './train/callbacks.js';
 export type { FitOptions } from './train/fit-options.js';

@@ -16,7 +16,7 @@ const STDIN = 0;
 const RESULT = 3;
 
 function run(addon: Addon, file: Uint8Array, input: Int8Array): Int8Array {
-  const interpreter = new addon.Interpreter(file.slice().buffer as ArrayBuffer, { threads: 1 });
+  const interpreter = new addon.Interpreter(new Uint8Array(file).buffer, { threads: 1 });
   const [from, to] = [interpreter.getInputs()[0]?.data(), interpreter.getOutputs()[0]?.data()];
   if (!(from instanceof Int8Array) || !(to instanceof Int8Array) || from.length === 0) throw new Error('input and output are not int8');
   if (input.length % from.length !== 0) throw new Error(`${input.length} values are no whole rows of ${from.length}`);
