@@ -19,6 +19,7 @@ import {
   constantSparsity,
   weightRange,
 } from '#lib/index.js';
+import { mergeValues } from '#lib/compress/quantization/merge-values.js';
 import { loadBinding } from '#lib/native.js';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -62,11 +63,35 @@ function fakeQuantized(model: Model, parameter: string): Float32Array {
 
 const bits = (values: Float32Array): number[] => [...new Uint32Array(values.buffer, values.byteOffset, values.length)];
 
+describe('mergeValues', () => {
+  const values = Float32Array.of(-1, -1, -0.5, 0, 0, 0.98, 0.98, 1, 1, 0.5);
+
+  it('joins the cheapest neighbours first, to the mean over their weights', () => {
+    const merged = mergeValues(values, 30);
+    expect(merged.get(Math.fround(0.98))).to.be.closeTo(0.99, 1e-6);
+    expect(merged.get(1)).to.equal(merged.get(Math.fround(0.98)));
+    expect(merged.get(0.5)).to.equal(0.5);
+    expect(merged.get(-1)).to.equal(-1);
+    expect(merged.has(0)).to.equal(false);
+  });
+
+  it('keeps to the limit, and joins all of a sign but never across zero when it may', () => {
+    expect([...mergeValues(values, Infinity)].every(([from, to]) => from === to)).to.equal(true);
+    expect(new Set(mergeValues(values, 0).values()).size).to.equal(2);
+    for (const snr of [10, 20, 25, 40]) {
+      const merged = mergeValues(values, snr);
+      const noise = values.reduce((sum, value) => sum + (value === 0 ? 0 : (value - merged.get(value)!) ** 2), 0);
+      expect(noise).to.be.at.most(values.reduce((sum, value) => sum + value ** 2, 0) * 10 ** (-snr / 10));
+    }
+    expect(mergeValues(new Float32Array(4), 35).size).to.equal(0);
+  });
+});
+
 describe('projectCodebooks', () => {
   for (const perChannel of [false, true]) {
     it(`puts centroids on the grid: the kernel is its own fake quantization, bit for bit (${perChannel ? 'per channel' : 'per tensor'})`, async () => {
       const model = await pcqat({ perChannel });
-      const projected = projectCodebooks(model, { onNotice });
+      const projected = projectCodebooks(model, { minimumSnr: Infinity });
       for (const [parameter, chain] of projected.chains) {
         if (chain.codebook === undefined) continue;
         const used = materializeWeight(projected, parameter);
@@ -121,6 +146,23 @@ describe('projectCodebooks', () => {
     expect(projected.tensors.get('conv/kernel:centroids')).to.deep.equal(model.tensors.get('conv/kernel:centroids'));
     const qat = quantizeModel(toyModel());
     expect(fingerprint(projectCodebooks(qat))).to.equal(fingerprint(qat));
+  });
+
+  it('joins values that training has brought close together, and neither zeros nor signs change', async () => {
+    const model = await pcqat();
+    const centroids = model.tensors.get('conv/kernel:centroids')!.data as Float32Array;
+    const zero = model.tensors.get('conv/kernel:zero_index')!.data[0]!;
+    const [a, b] = [0, 1, 2].filter((i) => i !== zero) as [number, number];
+    centroids[b] = centroids[a]! * 1.002;
+    const [before, after] = [model, projectCodebooks(model)].map((one) => materializeWeight(one, 'conv/kernel'));
+    expect(new Set(after).size).to.be.lessThan(new Set(before).size);
+    before.forEach((value, i) => expect(Math.sign(after[i]!)).to.equal(Math.sign(value)));
+    const power = (values: Float32Array): number => values.reduce((sum, value) => sum + value ** 2, 0);
+    // 35 dB for joining; the grid adds half a code at most.
+    const noise = power(after.map((value, i) => value - before[i]!));
+    const grid = after.length * (Math.max(...after.map(Math.abs)) / 127 / 2) ** 2;
+    expect(noise).to.be.at.most(power(before) * 10 ** -3.5 + grid);
+    expect(() => projectCodebooks(model, { minimumSnr: -1 })).to.throw('projectCodebooks.minimumSnr');
   });
 
   it('a second call changes nothing, and it survives saving', async () => {
