@@ -29,7 +29,9 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
   const share = (fraction: number, most: number): number => Math.min(most, Math.max(1, Math.round(fraction * epochs)));
   const base = share(0.45, epochs - 3);
   const prune = share(0.2, epochs - base - 2);
-  const cluster = share(0.15, epochs - base - prune - 1);
+  const cluster = share(0.2, epochs - base - prune - 1);
+  // A short stage after the codebooks are fixed, where there is an epoch for it; without it they are fixed at export.
+  const retune = Math.min(Math.round(0.05 * epochs), epochs - base - prune - cluster - 1);
   const float: Stage = { stage: 'float', epochs: base };
   const pruning: Stage = { stage: 'prune', epochs: prune, schedule: 'polynomial', initialSparsity: 0, updatesPerEpoch: 4 };
   const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, granularity: 'auto', aggregation: 'sum' });
@@ -43,7 +45,13 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
     case 'prunedClustered':
       return [float, pruning, clustering(epochs - base - prune)];
     case 'pcqat':
-      return [float, pruning, clustering(cluster), { stage: 'pcqat', epochs: epochs - base - prune - cluster }];
+      return [
+        float,
+        pruning,
+        clustering(cluster),
+        { stage: 'pcqat', epochs: epochs - base - prune - cluster - retune },
+        ...(retune > 0 ? [{ stage: 'retune', epochs: retune } as const] : []),
+      ];
   }
 }
 
