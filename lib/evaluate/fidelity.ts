@@ -1,8 +1,9 @@
 import type { Dataset } from '../data/types.js';
 import { PcqatError } from '../errors.js';
 import type { Agreement, ExportCertificate } from '../formats/certificate/schema.js';
-import type { TfliteModel } from '../formats/tflite/types.js';
+import type { TfliteModel, TfliteTensor } from '../formats/tflite/types.js';
 import type { Model } from '../graph/model.js';
+import { elementCount } from '../graph/shapes.js';
 import { lower } from '../train/lower.js';
 import { ModelSession } from '../train/model-session.js';
 import { AgreementSum, checkedRows } from './agreement.js';
@@ -41,9 +42,8 @@ const CHUNK = 128;
  */
 export async function measureFidelity(model: Model, tflite: TfliteModel, data: Dataset, options: Int8Options = {}): Promise<Fidelity> {
   const total = await measureAgreement(model, tflite, data, options);
-  const runner = new Int8Runner(tflite, options);
-  runner.dispose();
-  const probe = quantize(data.x.subarray(0, Math.min(LAYER_ROWS, data.size) * runner.inputSize), runner.input);
+  const input = tflite.tensors[tflite.inputs[0] ?? -1] as TfliteTensor;
+  const probe = quantize(data.x.subarray(0, Math.min(LAYER_ROWS, data.size) * elementCount(input.shape)), input);
   return { ...total, layers: (await compareLayers(model, tflite, probe as Int8Array, options)).layers };
 }
 

@@ -113,7 +113,19 @@ function verifiedLayers(
 
 type Probed = { readonly mismatches: CertificateMismatch[]; readonly fidelity: NonNullable<ExportVerification['fidelity']> };
 
-async function runProbe({ fidelity }: ExportCertificate, { model }: FileContent, options: Int8Options): Promise<Probed> {
+/** What the executor may say about a file; anything else is no fault of the file. */
+const UNFIT: readonly string[] = ['ERR_FORMAT', 'ERR_UNSUPPORTED', 'ERR_SHAPE', 'ERR_DTYPE'];
+
+async function runProbe(certificate: ExportCertificate, content: FileContent, options: Int8Options): Promise<Probed> {
+  try {
+    return await compareProbe(certificate, content, options);
+  } catch (error) {
+    if (!(error instanceof PcqatError) || !UNFIT.includes(error.code)) throw error;
+    return { mismatches: [ofFidelity(`our executor cannot run the file: ${error.message}`)], fidelity: {} };
+  }
+}
+
+async function compareProbe({ fidelity }: ExportCertificate, { model }: FileContent, options: Int8Options): Promise<Probed> {
   const { probe, simulation, foreign } = fidelity;
   const runner = new Int8Runner(model, options);
   try {

@@ -52,6 +52,10 @@ describe('pcqat verify', function () {
     expect(result.layers).to.have.lengthOf(5);
   });
 
+  it('finds the same figures on every instruction set', async () => {
+    expect((await pcqat(['verify', file], { env: { PCQAT_ISA: 'scalar' } })).code).to.equal(0);
+  });
+
   it('ends with 1 and ERR_INVARIANT when a byte of a layer was changed, naming the layer', async () => {
     const model = readTflite(whole.bytes);
     const tensors = model.tensors.map((one) =>

@@ -1,14 +1,23 @@
+import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { before, describe, it } from 'mocha';
+import { quantizeModel } from '#lib/compress/quantization/apply.js';
+import { convertToInt8 } from '#lib/compress/quantization/convert.js';
+import { certifyExport } from '#lib/evaluate/certify.js';
 import { verifyExport } from '#lib/evaluate/verify.js';
+import { describeFile } from '#lib/formats/certificate/describe.js';
 import { certificateText, parseCertificate } from '#lib/formats/certificate/file.js';
 import type { ExportCertificate } from '#lib/formats/certificate/schema.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
 import type { TfliteModel } from '#lib/formats/tflite/types.js';
 import { encodeTflite } from '#lib/formats/tflite/write.js';
-import { type Certified, certifiedPcqat } from '../support/certified.js';
+import { dsCnn } from '#lib/graph/zoo/index.js';
+import { calibrate } from '#lib/train/calibrate.js';
+import { type Certified, certifiedPcqat, quiet } from '../support/certified.js';
 import { expectRejection } from '../support/errors.js';
+import { randomDataset } from '../support/int8-graphs.js';
+import { randomNumbers } from '../support/random.js';
 
 describe('verifyExport', () => {
   let whole: Certified;
@@ -101,6 +110,30 @@ describe('verifyExport', () => {
     for (const name of ['input', 'relu1', 'relu_dw', 'pool', 'hidden/image/shape', 'logits'])
       expect([...named]).to.include(`tensor ${name}`);
     expect([...named]).to.include('operator pool');
+  });
+
+  it('names the layer of sampled bytes of a whole DS-CNN-S', async function () {
+    this.timeout(120_000);
+    const model = quantizeModel(dsCnn({ size: 'S', classes: 10 }), quiet);
+    const data = randomDataset([49, 10, 1], 4, 9);
+    await calibrate(model, data);
+    const bytes = encodeTflite(await convertToInt8(model));
+    const certificate = await certifyExport(model, bytes, { data, foreign: 'none' });
+    const weights = readTflite(new Uint8Array(bytes)).tensors.filter(
+      ({ name, data }) => data !== undefined && /\/(kernel|bias)$/.test(name),
+    );
+    const random = randomNumbers(5);
+    for (const { name, data: content } of weights) {
+      const at = content!.byteOffset + Math.floor(random() * content!.length);
+      const { layers, mismatches } = await verifyExport(bytes.with(at, bytes[at]! ^ (1 << Math.floor(random() * 8))), certificate);
+      const [layer, part] = name.split('/');
+      expect(
+        layers.filter(({ ok }) => !ok).map((one) => one.name),
+        name,
+      ).to.deep.equal([layer]);
+      expect(mismatches.map(({ message }) => message)).to.include(`${part}: the data differ`);
+    }
+    expect(weights).to.have.lengthOf(20);
   });
 
   it('says what of a layer changed', async () => {
@@ -215,6 +248,20 @@ describe('verifyExport', () => {
       expect(await messages(bytes)).to.have.lengthOf(1);
       expect((await messages(bytes))[0]).to.match(/^file : the file cannot be read: Not a valid .tflite file/);
     }
+  });
+
+  it('reports a file that cannot be run, though it is the one that was certified', async () => {
+    const strange = rewritten((model) => ({
+      ...model,
+      tensors: model.tensors.map((one) => (one.name === 'pool' ? { ...one, scale: Float32Array.of(-1) } : one)),
+    }));
+    const content = describeFile(strange);
+    const certificate = changed((c) => {
+      c.file = { sha256: createHash('sha256').update(strange).digest('hex'), bytes: strange.length };
+      c.tensors = content.tensors;
+    });
+    expect(await messages(strange, certificate)).to.have.lengthOf(1);
+    expect((await messages(strange, certificate))[0]).to.match(/^fidelity : our executor cannot run the file: .*pool/);
   });
 
   it('refuses what is no certificate', async () => {

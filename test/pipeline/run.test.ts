@@ -103,7 +103,7 @@ describe('runRecipe', () => {
       expect(certificate.file.sha256).to.equal(sha256);
       expect(certificate.layers.map(({ name, codes }) => [name, codes])).to.deep.equal(layers.map(({ name, codes }) => [name, codes]));
       const quantized = name === 'qat' || name === 'pcqat';
-      const technique = { baseline: 'float', pruned: 'float', qat: 'qat', prunedClustered: 'cluster', pcqat: 'pcqat' }[name];
+      const technique = { baseline: 'float', pruned: 'prune', qat: 'qat', prunedClustered: 'cluster', pcqat: 'pcqat' }[name];
       expect(certificate.layers.map((layer) => layer.technique)).to.deep.equal(layers.map(() => technique));
       expect(fidelity).to.deep.equal(quantized ? certificate.fidelity.simulation!.data : undefined);
       if (!quantized) continue;

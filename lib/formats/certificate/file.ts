@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { PcqatError } from '../../errors.js';
 import { atomicWrite } from '../atomic-write.js';
 import { certificateSchema, type ExportCertificate, FORMAT, VERSION } from './schema.js';
@@ -75,18 +75,20 @@ export function checkCertificate(json: unknown, where = 'certificate'): ExportCe
  * ```
  */
 export async function readCertificate(path: string): Promise<ExportCertificate> {
-  let bytes: Buffer;
+  let text: string;
   try {
-    bytes = await readFile(path);
+    const { size } = await stat(path);
+    if (size > MAX_BYTES) throw malformed(`${size} bytes are too many for a certificate`, path);
+    text = await readFile(path, 'utf8');
   } catch (cause) {
+    if (cause instanceof PcqatError) throw cause;
     throw new PcqatError('ERR_IO', `the certificate cannot be read: ${(cause as Error).message}`, {
       where: path,
       remedy: 'Check the path; exports have their certificate beside them.',
       cause,
     });
   }
-  if (bytes.byteLength > MAX_BYTES) throw malformed(`${bytes.byteLength} bytes are too many for a certificate`, path);
-  return parseCertificate(bytes.toString('utf8'), path);
+  return parseCertificate(text, path);
 }
 
 /**

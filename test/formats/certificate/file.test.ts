@@ -10,6 +10,9 @@ import type { ExportCertificate } from '#lib/formats/certificate/schema.js';
 import { certifiedPcqat } from '../../support/certified.js';
 import { expectCode, expectRejection } from '../../support/errors.js';
 
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a certificate with anything in it
+type Loose = any;
+
 describe('certificate files', () => {
   let certificate: ExportCertificate;
   let folder: string;
@@ -71,9 +74,8 @@ describe('certificate files', () => {
       [(c) => delete c.fidelity.foreign, /fidelity\.foreign/],
       [(c) => (c.format = 'pcqat-model'), /format/],
       [(c) => (c.operators[0].inputs = [-2]), /operators\.0\.inputs/],
-    ] as [(c: any) => unknown, RegExp][]) {
-      // eslint-disable-line @typescript-eslint/no-explicit-any
-      const bad = structuredClone(certificate);
+    ] as [(c: Loose) => unknown, RegExp][]) {
+      const bad: unknown = structuredClone(certificate);
       change(bad);
       expectCode(() => parseCertificate(JSON.stringify(bad), 'x.json'), 'ERR_FORMAT', field);
     }
