@@ -4,6 +4,7 @@ import type { TfliteModel } from '../../formats/tflite/types.js';
 import type { Model } from '../../graph/model.js';
 import { inferShapes } from '../../graph/shapes.js';
 import { validateGraph } from '../../graph/validate.js';
+import { checkChain } from '../invariants.js';
 import { emitLayer, type EmitContext } from './emit.js';
 import { int8Layers } from './int8-layers.js';
 import { activationRanges } from './ranges.js';
@@ -54,6 +55,7 @@ export async function convertToInt8(model: Model, options: ConvertOptions = {}):
     throw new PcqatError('ERR_OPTION', `samples is ${samples} but must be an integer of at least 1`, { where: 'samples' });
   }
   validateGraph(model.graph);
+  for (const parameter of model.chains.keys()) checkChain(model, parameter);
   const layers = int8Layers(model.graph, model.quantizers);
   const parameters = await activationRanges(model, layers, {
     samples,

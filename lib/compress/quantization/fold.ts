@@ -2,6 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { BatchNormNode } from '../../graph/types.js';
 import { materializeWeight, rangeOf, weightRange } from '../materialize.js';
+import { weightOf } from '../state.js';
 import { roundHalfAway, weightScale } from './parameters.js';
 
 /** What an int8 operator with weights stores. */
@@ -101,23 +102,29 @@ function at(values: ArrayLike<number>, i: number): number {
 }
 
 /**
- * Checks what conversion promises for a clustered kernel with one range: zeros stay code 0, and the whole tensor has no more distinct
- * codes than its codebook has values. (A channel with a negative or enlarged scale cannot keep the second promise.)
+ * Checks what conversion promises: zeros stay code 0; a clustered kernel with one range has no more distinct codes in the whole tensor
+ * than its codebook has values, one with a codebook per channel no more in any channel. (A channel with a negative or enlarged scale
+ * cannot keep the second promise.)
  */
 export function assertCodebook(model: Model, layer: string, { codes, irregularChannels }: Int8Weights): void {
   const parameter = `${layer}/kernel`;
   const chain = model.chains.get(parameter);
-  if (chain?.fakeQuant === undefined) return;
+  if (chain === undefined) return;
   const broken = (problem: string): PcqatError =>
     new PcqatError('ERR_INVARIANT', problem, {
       where: `layer '${layer}'`,
       remedy: 'This is a defect of pcqat; please report it with the model.',
     });
   const kernel = materializeWeight(model, parameter);
-  const lost = kernel.findIndex((w, i) => w === 0 && codes[i] !== 0);
-  if (lost >= 0) throw broken(`weight ${lost} is 0 but has the code ${codes[lost]}`);
-  if (chain.codebook === undefined || chain.codebook.perChannel || chain.fakeQuant.perChannel || irregularChannels > 0) return;
-  const size = model.tensors.get(`${parameter}:centroids`)?.data.length ?? 0;
-  const distinct = new Set(codes).size;
+  const lost = kernel.filter((w, i) => w === 0 && codes[i] !== 0).length;
+  if (lost > 0) throw broken(`${lost} weights are 0 but have another code`);
+  const { codebook, fakeQuant } = chain;
+  if (codebook === undefined || fakeQuant === undefined || irregularChannels > 0) return;
+  if (!codebook.perChannel && fakeQuant.perChannel) return;
+  const size = model.tensors.get(`${parameter}:centroids`)?.shape.at(-1) ?? 0;
+  const rows = codebook.perChannel ? weightOf(model, parameter).channels : 1;
+  const codesOfRows = Array.from({ length: rows }, () => new Set<number>());
+  codes.forEach((code, i) => codesOfRows[i % rows]?.add(code));
+  const distinct = Math.max(...codesOfRows.map((row) => row.size));
   if (distinct > size) throw broken(`${distinct} distinct codes come out of a codebook of ${size} values`);
 }
