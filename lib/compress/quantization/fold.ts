@@ -1,6 +1,7 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { BatchNormNode } from '../../graph/types.js';
+import type { ChainFakeQuant } from '../chains.js';
 import { materializeWeight, rangeOf, weightRange } from '../materialize.js';
 import { weightOf } from '../state.js';
 import { roundHalfAway, weightScale } from './parameters.js';
@@ -47,7 +48,8 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   const kernel = layer === undefined ? new Float32Array(channels).fill(1) : finite(materializeWeight(model, parameter), parameter);
   const fakeQuant = layer === undefined ? undefined : model.chains.get(parameter)?.fakeQuant;
   const folded = fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, i % channels)) : kernel;
-  const range = fakeQuant === undefined ? rangeOf(folded, options.perChannel ? channels : 0).max : weightRange(model, parameter).max;
+  const range =
+    fakeQuant === undefined ? rangeOf(folded, options.perChannel ? channels : 0).max : symmetricRange(model, parameter, fakeQuant);
   const bits = fakeQuant?.bits ?? 8;
   const largestCode = 2 ** (bits - 1) - 1;
 
@@ -74,6 +76,17 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   });
   const bias = Int32Array.from(offsets, (b, c) => roundHalfAway(b / (options.inputScale * at(scales, count === 1 ? 0 : c))));
   return { codes, channels, scales, bias, biasScales, irregularChannels };
+}
+
+/** Largest values of the range: TFLite's int8 weights have the zero point 0 and as many codes below it as above. */
+function symmetricRange(model: Model, parameter: string, { symmetric, narrowRange, update }: ChainFakeQuant): Float32Array {
+  const { min, max } = weightRange(model, parameter);
+  const declared = (symmetric !== false || update === 'none') && narrowRange !== false;
+  if (declared && max.every((high, c) => at(min, c) === -high)) return max;
+  throw new PcqatError('ERR_UNSUPPORTED', 'int8 weights need a symmetric, narrow range', {
+    where: `layer '${parameter.slice(0, parameter.lastIndexOf('/'))}'`,
+    remedy: 'Quantize the weights with symmetric and narrowRange, as lastValueQuantizer() does.',
+  });
 }
 
 /** `y = factor · (w * x) + offset` per channel: the batch norm and bias around the kernel. */

@@ -160,7 +160,7 @@ function decodeFile(file: ModelFile, bin: Uint8Array): Model {
       (entry) => entry.node,
       (entry) => without(entry, 'node'),
       'quantizers',
-    ),
+    ) as Model['quantizers'],
   };
   if (file.optimizer !== undefined) model.optimizer = readOptimizer(file.optimizer, tensors, unpacker);
   unpacker.end();
