@@ -41,7 +41,7 @@ class StepTask : public AsyncTask {
     const Program& program = core_->session->program();
     Napi::Object object = Napi::Object::New(env);
     object.Set("tensor", program.tensors[program.chains[result_.violation.chain].weight].name);
-    object.Set("kind", result_.violation.kind);
+    object.Set("kind", result_.violation.zeros ? "zeros" : "clusters");
     object.Set("count", static_cast<double>(result_.violation.count));
     return object;
   }

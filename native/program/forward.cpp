@@ -21,10 +21,9 @@ void Session::forward(int64_t rows, const ForwardOptions& options) {
   const Violation violation = run_chains(options.mode == ForwardMode::training);
   if (is_genuine(violation)) {
     if (writes) restore_written();
-    const bool zeros = std::strcmp(violation.kind, "zeros") == 0;
     throw Error("ERR_INVARIANT", std::to_string(violation.count) + " weights of '" +
                                      program_.tensors[program_.chains[violation.chain].weight].name + "' " +
-                                     (zeros ? "are masked but not zero." : "are not a value of their codebook."));
+                                     (violation.zeros ? "are masked but not zero." : "are not a value of their codebook."));
   }
   for (size_t i = 0; i < program_.instructions.size(); ++i) run_instruction(i, options);
   if (is_finite(value_count(program_.output), value_data(program_.output)) && (!writes || non_finite_state().empty())) return;
@@ -49,7 +48,8 @@ Violation Session::run_chains(bool training) {
   for (size_t i = 0; i < chains_.size(); ++i) {
     const ChainViolations found = weight_chain_forward(chains_[i], training, arena_data(workspace_), kernels_, pool_);
     if (first.chain != kNone || found.zeros + found.clusters == 0) continue;
-    first = {static_cast<int>(i), found.zeros > 0 ? "zeros" : "clusters", found.zeros > 0 ? found.zeros : found.clusters};
+    const bool zeros = found.zeros > 0;
+    first = {static_cast<int>(i), zeros, zeros ? found.zeros : found.clusters};
   }
   chains_dirty_ = training || first.chain != kNone;
   return first;

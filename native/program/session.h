@@ -44,9 +44,9 @@ struct StepOptions {
 
 // A weight chain that did not keep its promise (compression/weight_chain.h).
 struct Violation {
-  int chain = kNone;      // kNone: every chain kept it
-  const char* kind = "";  // "zeros" or "clusters"
-  int64_t count = 0;      // weights
+  int chain = kNone;   // kNone: every chain kept it
+  bool zeros = false;  // masked weights that are not zero; else weights that are not a value of their codebook
+  int64_t count = 0;   // weights
 };
 
 struct StepResult {

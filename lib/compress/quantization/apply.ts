@@ -5,8 +5,7 @@ import { warnNotice, type OnNotice } from '../notice.js';
 import { isWeighted, kernelOf, type WeightedNode } from '../registry.js';
 import { clusteredAs, draftOf, forgetClusters, requireFinite, weightOf, type ModelDraft } from '../state.js';
 import { quantizeAnnotateModel, type AnnotatedModel } from './annotate.js';
-import { checkConfig, configuredOutputs, outputQuantizer, type QuantizeConfig, startOfWeight, withWeightQuantizer } from './config.js';
-import { setOutputQuantizer } from './input-range.js';
+import { checkConfig, configuredOutputs, setOutputQuantizer, type QuantizeConfig, startOfWeight, withWeightQuantizer } from './config.js';
 import { foldedPairs } from './normalize-signs.js';
 import { placeQuantizers } from './placement.js';
 import { allValuesQuantizer, movingAverageQuantizer, type Quantizer } from './quantizers.js';
@@ -72,7 +71,7 @@ export function quantizeApply(annotated: AnnotatedModel, options: QuantizeOption
     }
     if (!outputs.has(node.name)) continue;
     const chosen = configured.get(node.name) ?? (node.op === 'input' ? allValuesQuantizer() : movingAverageQuantizer());
-    if (chosen !== false) setOutputQuantizer(draft, node.name, outputQuantizer(chosen, { decay, rangeInit }));
+    if (chosen !== false) setOutputQuantizer(draft, node.name, chosen, { decay, rangeInit });
   }
   warnOfNegativeScales(draft, onNotice);
   return draft;

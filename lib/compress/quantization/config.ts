@@ -3,7 +3,7 @@ import type { Graph, GraphNode } from '../../graph/types.js';
 import type { ActivationQuantizer, ChainFakeQuant, RangeUpdate, WeightChain } from '../chains.js';
 import { rangeOf, type WeightRange } from '../materialize.js';
 import { isWeighted } from '../registry.js';
-import type { WeightView } from '../state.js';
+import type { ModelDraft, WeightView } from '../state.js';
 import { checkQuantizer, type Quantizer } from './quantizers.js';
 
 /** What of a layer is quantized, and how. What is absent is quantized as the scheme does it. Plain data. */
@@ -84,24 +84,24 @@ export function startOfWeight(
   return { min: range.min.fill(0 - start), max: range.max.fill(start) };
 }
 
-/** An output's quantizer with its first range. */
-export function outputQuantizer(
+/** Puts a quantizer and its first range on the output of a node. `decay` is for moving averages that name none. */
+export function setOutputQuantizer(
+  draft: ModelDraft,
+  node: string,
   quantizer: Quantizer,
-  defaults: Pick<ActivationQuantizer, 'decay' | 'rangeInit'>,
-): { readonly quantizer: ActivationQuantizer; readonly min: number; readonly max: number } {
-  const decay = quantizer.kind === 'movingAverage' ? (quantizer.decay ?? defaults.decay) : defaults.decay;
-  const start = defaults.rangeInit === 'data' || quantizer.kind === 'allValues' ? 0 : 6;
-  return {
-    quantizer: {
-      bits: quantizer.bits,
-      ...deviations(quantizer, false, false),
-      update: UPDATES[quantizer.kind],
-      decay,
-      rangeInit: defaults.rangeInit,
-    },
-    min: quantizer.kind === 'fixed' ? quantizer.min : 0 - start,
-    max: quantizer.kind === 'fixed' ? quantizer.max : start,
-  };
+  { decay, rangeInit }: Pick<ActivationQuantizer, 'decay' | 'rangeInit'>,
+): void {
+  const start = rangeInit === 'data' || quantizer.kind === 'allValues' ? 0 : 6;
+  const [min, max] = quantizer.kind === 'fixed' ? [quantizer.min, quantizer.max] : [0 - start, start];
+  draft.quantizers.set(node, {
+    bits: quantizer.bits,
+    ...deviations(quantizer, false, false),
+    update: UPDATES[quantizer.kind],
+    decay: quantizer.kind === 'movingAverage' ? (quantizer.decay ?? decay) : decay,
+    rangeInit,
+  });
+  draft.tensors.set(`${node}:min`, { shape: [1], data: Float32Array.of(min) });
+  draft.tensors.set(`${node}:max`, { shape: [1], data: Float32Array.of(max) });
 }
 
 /**

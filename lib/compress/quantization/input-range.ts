@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { Graph, GraphNode } from '../../graph/types.js';
 import { draftOf, type ModelDraft } from '../state.js';
-import { outputQuantizer } from './config.js';
+import { setOutputQuantizer } from './config.js';
 import { fixedQuantizer } from './quantizers.js';
 
 /** Options of {@link fixInputOutputRange}. */
@@ -44,7 +44,7 @@ export function fixInputOutputRange(model: Model, options: FixRangeOptions): Mod
     const [min, max] = range as readonly [number, number];
     const old = draft.quantizers.get(node.name);
     const defaults = { decay: old?.decay ?? 0.99, rangeInit: old?.rangeInit ?? 'data' } as const;
-    setOutputQuantizer(draft, node.name, outputQuantizer(fixedQuantizer({ min, max, narrowRange }), defaults));
+    setOutputQuantizer(draft, node.name, fixedQuantizer({ min, max, narrowRange }), defaults);
   }
   return draft;
 }
@@ -67,13 +67,6 @@ export function removeInputRange(model: Model): Model {
   draft.quantizers.delete(name);
   for (const which of ['min', 'max']) draft.tensors.delete(`${name}:${which}`);
   return draft;
-}
-
-/** Puts a quantizer and its first range on the output of a node. */
-export function setOutputQuantizer(draft: ModelDraft, node: string, { quantizer, min, max }: ReturnType<typeof outputQuantizer>): void {
-  draft.quantizers.set(node, quantizer);
-  draft.tensors.set(`${node}:min`, { shape: [1], data: Float32Array.of(min) });
-  draft.tensors.set(`${node}:max`, { shape: [1], data: Float32Array.of(max) });
 }
 
 function quantizedDraft(model: Model, where: string): ModelDraft {
