@@ -41,19 +41,26 @@ export interface ValueSpec {
 export type Activation = 'none' | 'relu' | 'relu6';
 
 /**
- * Fake quantization of an activation, per tensor, asymmetric (spec 3.4, 3.5).
- * - `movingAverage`: training moves the range by `v -= (v - r) * f32(1 - decay)` and then quantizes with it.
- * - `runningMinMax`: training widens the range to cover the batch (TF's AllValues).
+ * How a training forward moves a range before it quantizes with it (spec 3.4). r = the range of the values, 0 included.
+ * - `lastValue`: the range becomes r.
+ * - `movingAverage`: `v -= (v - r) * f32(1 - decay)`.
+ * - `runningMinMax`: the range widens to cover r (TF's AllValues).
  * - `none`: the range is fixed.
  */
+export type RangeUpdate = 'lastValue' | 'movingAverage' | 'runningMinMax' | 'none';
+
+/** Fake quantization of an activation, per tensor (spec 3.4, 3.5). */
 export interface ActivationFakeQuant {
   /** `f32` scalar state tensors. */
   readonly min: TensorId;
   readonly max: TensorId;
   /** 2–8, default 8. */
   readonly bits?: number;
+  /** r is widened until zero lies in its middle. Default `false`. */
+  readonly symmetric?: boolean;
+  /** The lowest code is not used. Default `false`. */
   readonly narrowRange?: boolean;
-  readonly update: 'movingAverage' | 'runningMinMax' | 'none';
+  readonly update: RangeUpdate;
   /** Default 0.999. `1 - decay` is taken in double and rounded to f32. */
   readonly decay?: number;
 }
@@ -109,8 +116,11 @@ export type Instruction =
 
 /**
  * How a stored weight `w` becomes the used weight `ŵ` (design section 3):
- * mask → nearest centroid → gather → LastValue range → fake quantization. Every part is optional.
+ * mask → nearest centroid → gather → range → fake quantization. Every part is optional.
  * "Channel" is always the last axis of the weight.
+ *
+ * Every forward checks that masked weights of `ŵ` are exactly zero and that each weight of `ŵ` is the (fake-quantized) centroid of
+ * its index, an index in `[0, K)`: see {@link StepResult.violation}.
  */
 export interface WeightChainSpec {
   /** The stored weight. Instructions that name it as kernel get `ŵ`. */
@@ -136,12 +146,22 @@ export interface WeightChainSpec {
     readonly aggregation: 'sum' | 'average';
   };
   readonly fakeQuant?: {
-    /** `f32`, `[1]` or `[channels]`; written by every forward with `[-a, a]`, a = max|ŵ|. */
+    /**
+     * `f32`, `[1]` or `[channels]`. `lastValue` (default) follows from the rest of the state, so every forward writes it; the others
+     * are moved by training forwards only.
+     */
     readonly min: TensorId;
     readonly max: TensorId;
     readonly perChannel: boolean;
-    /** 2–8, default 8. Symmetric, narrow range. */
+    /** 2–8, default 8. */
     readonly bits?: number;
+    /** Default `true`. With a narrow range: `[-a, a]`, a = the largest magnitude before quantization. */
+    readonly symmetric?: boolean;
+    /** Default `true`. */
+    readonly narrowRange?: boolean;
+    readonly update?: RangeUpdate;
+    /** Default 0.999. */
+    readonly decay?: number;
   };
 }
 
@@ -219,6 +239,20 @@ export interface StepResult {
    * an output, else of the tensor. The parameters, state tensors and slots are then exactly as before the call.
    */
   readonly nonFinite?: string;
+  /**
+   * Set when a weight chain would break its promise: `zeros`, masked weights that are not zero (a codebook without a zero, for one);
+   * `clusters`, weights that are not a value of their codebook. The state is then as before the call, and `loss` is NaN.
+   */
+  readonly violation?: ChainViolation;
+}
+
+/** A promise of a weight chain that does not hold. */
+export interface ChainViolation {
+  /** Name of the chain's weight. */
+  readonly tensor: string;
+  readonly kind: 'zeros' | 'clusters';
+  /** Weights concerned. */
+  readonly count: number;
 }
 
 export interface ForwardOptions {
@@ -267,7 +301,10 @@ export declare class Session {
    * `ERR_SHAPE`, `ERR_DTYPE`, `ERR_NON_FINITE` (in x or y) or `ERR_LABEL_RANGE`.
    */
   trainStep(x: Float32Array, y: Int32Array | Float32Array, options: StepOptions): Promise<StepResult>;
-  /** Value `output` for each row. Rejects with `ERR_NON_FINITE`, the state as before, when it is not finite. */
+  /**
+   * Value `output` for each row. Rejects, the state as before, with `ERR_NON_FINITE` when it is not finite and with `ERR_INVARIANT`
+   * when a chain breaks its promise ({@link StepResult.violation}).
+   */
   forward(x: Float32Array, options?: ForwardOptions): Promise<Float32Array>;
   /** Frees native memory at once. Further calls throw `ERR_DISPOSED`. */
   dispose(): void;

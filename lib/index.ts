@@ -1,5 +1,13 @@
 export { assertCertificate, certifyWeights, type WeightCertificate } from './compress/certificate.js';
-export type { ActivationQuantizer, ChainCodebook, ChainFakeQuant, ChainMask, Technique, WeightChain } from './compress/chains.js';
+export type {
+  ActivationQuantizer,
+  ChainCodebook,
+  ChainFakeQuant,
+  ChainMask,
+  RangeUpdate,
+  Technique,
+  WeightChain,
+} from './compress/chains.js';
 export type { CentroidInit } from './compress/clustering/centroids.js';
 export { clusterWeights, type ClusterOptions } from './compress/clustering/cluster.js';
 export { chooseGranularity, type Granularity, type GranularityChoice, type GranularityOptions } from './compress/clustering/granularity.js';
@@ -7,11 +15,27 @@ export { stripClustering } from './compress/clustering/strip.js';
 export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
 export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.js';
 export { quantizeAnnotateLayer, quantizeAnnotateModel, type AnnotatedModel } from './compress/quantization/annotate.js';
+export type { QuantizeConfig } from './compress/quantization/config.js';
 export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/quantization/apply.js';
 export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
+export { fixInputOutputRange, removeInputRange, type FixRangeOptions } from './compress/quantization/input-range.js';
 export { normalizeBatchNormSigns } from './compress/quantization/normalize-signs.js';
 export { projectCodebooks, type ProjectOptions } from './compress/quantization/project.js';
+export {
+  allValuesQuantizer,
+  fixedQuantizer,
+  lastValueQuantizer,
+  movingAverageQuantizer,
+  type AllValuesQuantizer,
+  type FixedOptions,
+  type FixedQuantizer,
+  type LastValueQuantizer,
+  type MovingAverageOptions,
+  type MovingAverageQuantizer,
+  type Quantizer,
+  type QuantizerOptions,
+} from './compress/quantization/quantizers.js';
 export {
   Default8BitClusterPreserveQuantizeScheme,
   Default8BitPrunePreserveQuantizeScheme,

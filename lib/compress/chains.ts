@@ -31,11 +31,25 @@ export interface ChainCodebook {
   readonly frozen?: boolean;
 }
 
-/** Weight fake quantization, symmetric, narrow, LastValue. State: `<weight>:min`, `<weight>:max` (`[1]` or `[channels]`). */
+/**
+ * How training moves a range: to the range of the present values, by a moving average, to cover all values ever seen, or not at all.
+ * `RangeUpdate` of the native core.
+ */
+export type RangeUpdate = 'lastValue' | 'movingAverage' | 'runningMinMax' | 'none';
+
+/** Weight fake quantization. State: `<weight>:min`, `<weight>:max` (`[1]` or `[channels]`). */
 export interface ChainFakeQuant {
   readonly bits: number;
   /** Per last axis of the weight. */
   readonly perChannel: boolean;
+  /** Default `true`. */
+  readonly symmetric?: boolean;
+  /** Default `true`. */
+  readonly narrowRange?: boolean;
+  /** Default `lastValue`: the range always follows from the weight. */
+  readonly update?: RangeUpdate;
+  /** Of the moving average. Default 0.999. */
+  readonly decay?: number;
 }
 
 /** How a stored weight becomes the weight that the layer uses: mask → codebook → fake quantization, each optional. */
@@ -46,10 +60,14 @@ export interface WeightChain {
   readonly fakeQuant?: ChainFakeQuant;
 }
 
-/** Fake quantization of a node's output, asymmetric, per tensor. State: `<node>:min`, `<node>:max` (`[1]`). */
+/** Fake quantization of a node's output, per tensor. State: `<node>:min`, `<node>:max` (`[1]`). */
 export interface ActivationQuantizer {
   readonly bits: number;
-  readonly update: 'movingAverage' | 'runningMinMax' | 'none';
+  /** Default `false`. */
+  readonly symmetric?: boolean;
+  /** Default `false`. */
+  readonly narrowRange?: boolean;
+  readonly update: RangeUpdate;
   /** Of the moving average. */
   readonly decay: number;
   /**

@@ -1,7 +1,7 @@
 import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { loadBinding } from '../native.js';
-import type { ChainCodebook } from './chains.js';
+import type { ChainCodebook, ChainFakeQuant } from './chains.js';
 import { stateOf, weightOf } from './state.js';
 
 /**
@@ -56,16 +56,18 @@ export function pinnedCentroids(model: Model, parameter: string, codebook: Chain
   return centroids;
 }
 
-/** A symmetric range `[-a, a]`, `a = max|ŵ|`: one entry, or one per channel (last axis). */
+/** A range: one entry, or one per channel (last axis). Symmetric and narrow, as in the default schemes: `[-a, a]`, `a = max|ŵ|`. */
 export interface WeightRange {
   readonly min: Float32Array;
   readonly max: Float32Array;
 }
 
 /**
- * Range of {@link materializeWeight}, as the weight's fake quantization uses it: per channel if the chain says so.
+ * Range of a weight as its fake quantization uses it: that of {@link materializeWeight}, or the stored one where the chain's quantizer
+ * averages, widens or fixes it. Per channel if the chain says so; `[-a, a]` without fake quantization.
  *
- * @param options.perChannel - overrides the chain (default: the chain's setting, `false` without fake quantization)
+ * @param options.perChannel - overrides the chain: the range is then that of the present weight (default: the chain's setting, `false`
+ *   without fake quantization)
  * @throws {@link PcqatError} as {@link materializeWeight}
  * @example
  * ```ts
@@ -75,14 +77,43 @@ export interface WeightRange {
  * ```
  */
 export function weightRange(model: Model, parameter: string, options: { readonly perChannel?: boolean } = {}): WeightRange {
-  const perChannel = options.perChannel ?? model.chains.get(parameter)?.fakeQuant?.perChannel ?? false;
+  const fakeQuant = model.chains.get(parameter)?.fakeQuant;
+  if (options.perChannel === undefined && fakeQuant?.update !== undefined && fakeQuant.update !== 'lastValue') {
+    const stored = (state: 'min' | 'max'): Float32Array => stateOf(model, parameter, state, Float32Array).slice();
+    return { min: stored('min'), max: stored('max') };
+  }
+  const perChannel = options.perChannel ?? fakeQuant?.perChannel ?? false;
   const channels = perChannel ? weightOf(model, parameter).channels : 0;
-  return rangeOf(materializeWeight(model, parameter), channels);
+  return rangeOf(materializeWeight(model, parameter), channels, fakeQuant);
 }
 
-/** `[-a, a]` of a weight per channel (last axis), or of all of it when `channels` is 0. */
-export function rangeOf(weight: Float32Array, channels: number): WeightRange {
+/**
+ * Range of a weight per channel (last axis), or of all of it when `channels` is 0, as spec 3.4 forms it in f32; 0 is always in it.
+ * Without a rule: `[-a, a]`.
+ */
+export function rangeOf(
+  weight: Float32Array,
+  channels: number,
+  rule: Partial<Pick<ChainFakeQuant, 'bits' | 'symmetric' | 'narrowRange'>> = {},
+): WeightRange {
+  const { bits = 8, symmetric = true, narrowRange = true } = rule;
   const range = { min: new Float32Array(channels || 1), max: new Float32Array(channels || 1) };
-  loadBinding().symmetricRange(weight, channels, range.min, range.max);
+  if (symmetric && narrowRange) {
+    loadBinding().symmetricRange(weight, channels, range.min, range.max);
+    return range;
+  }
+  const { min, max } = range;
+  weight.forEach((value, i) => {
+    const c = channels === 0 ? 0 : i % channels;
+    min[c] = Math.min(min[c] ?? 0, value);
+    max[c] = Math.max(max[c] ?? 0, value);
+  });
+  if (!symmetric) return range;
+  const ratio = -(2 ** bits - 2) / 2 ** bits;
+  min.forEach((low, c) => {
+    const high = max[c] ?? 0;
+    min[c] = Math.min(low, high / ratio) + 0; // no −0
+    max[c] = Math.max(high, low * ratio);
+  });
   return range;
 }

@@ -74,9 +74,10 @@ export async function calibrateRanges(model: Model, data: DataSource, options: C
 }
 
 /**
- * Takes the ranges of activation fake quantization from data: each becomes the smallest and largest value seen, 0 included, while
- * the model runs without activation quantization (weights as its chains give them). Changes `model`. `fit` does this by itself for
- * ranges that were never set; use it before evaluating or converting an untrained quantized model.
+ * Takes the ranges of activation fake quantization from data: each becomes the smallest and largest value seen, 0 included (and
+ * widened to be symmetric where the quantizer is), while the model runs without activation quantization (weights as its chains give
+ * them). Changes `model`. `fit` does this by itself for ranges that were never set; use it before evaluating or converting an untrained
+ * quantized model.
  *
  * Ranges with `rangeInit: 'reference'` or a fixed range stay as they are; a model without quantizers is left alone.
  *

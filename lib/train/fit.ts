@@ -41,7 +41,8 @@ function sessionOptions(settings: FitSettings): ConstructorParameters<typeof Mod
  *
  * @throws PcqatError before training: `ERR_OPTION`, `ERR_GRAPH`, `ERR_UNKNOWN_LAYER`, and for data `ERR_EMPTY_DATA`, `ERR_SHAPE`,
  *   `ERR_DTYPE`, `ERR_LABEL_RANGE`, `ERR_NON_FINITE` (streams are checked batch by batch); while training: `ERR_DIVERGED` naming
- *   layer, epoch and step when a value becomes NaN or infinite.
+ *   layer, epoch and step when a value becomes NaN or infinite, `ERR_INVARIANT` naming layer, epoch, step and count when masked weights
+ *   would not be zero or clustered weights would leave their codebook. The model is then as after the last good step.
  *
  * @example
  * ```ts

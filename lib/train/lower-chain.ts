@@ -33,9 +33,9 @@ export function lowerChain(weight: string, shape: Shape, chain: WeightChain, tab
     };
   }
   if (chain.fakeQuant !== undefined) {
-    const { bits, perChannel } = chain.fakeQuant;
+    const { perChannel, ...rule } = chain.fakeQuant;
     const range = { shape: perChannelShape(perChannel) };
-    spec.fakeQuant = { min: table.id(`${weight}:min`, range), max: table.id(`${weight}:max`, range), perChannel, bits };
+    spec.fakeQuant = { min: table.id(`${weight}:min`, range), max: table.id(`${weight}:max`, range), perChannel, ...rule };
   }
   return spec;
 }

@@ -120,13 +120,14 @@ class Lowering {
   }
 
   #fakeQuant(node: string, quantizer: ActivationQuantizer): ActivationFakeQuant {
-    const { bits, update, decay } = quantizer;
+    const { bits, symmetric = false, narrowRange = false, update, decay } = quantizer;
     const scalar = { shape: [1] };
     return {
       min: this.table.id(`${node}:min`, scalar),
       max: this.table.id(`${node}:max`, scalar),
       bits,
-      narrowRange: false,
+      symmetric,
+      narrowRange,
       update,
       decay,
     };

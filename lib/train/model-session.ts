@@ -103,10 +103,10 @@ export class ModelSession {
     this.#model.optimizer = { kind, step: this.#step, slots };
   }
 
-  /** One optimizer step. After a non-finite result the session is as before the call. */
+  /** One optimizer step. After a non-finite result or a violation the session is as before the call. */
   async train(x: Float32Array, y: Int32Array | Float32Array, options: Pick<StepOptions, 'learningRate'>): Promise<StepResult> {
     const result = await this.#session.trainStep(x, y, { ...options, step: this.#step + 1 });
-    if (result.nonFinite === undefined) this.#step++;
+    if (result.nonFinite === undefined && result.violation === undefined) this.#step++;
     return result;
   }
 

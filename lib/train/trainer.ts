@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import type { StepResult } from '../../binding.js';
+import type { ChainViolation, StepResult } from '../../binding.js';
 import type { Batch } from '../data/types.js';
 import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
@@ -89,6 +89,10 @@ export class Trainer {
       this.#pruner.undo();
       throw this.#diverged(result.nonFinite);
     }
+    if (result.violation !== undefined) {
+      this.#pruner.undo();
+      throw this.#violated(result.violation);
+    }
     const { epoch, stepInEpoch } = this.#state;
     this.#state = { ...this.#state, stepInEpoch: stepInEpoch + 1, totals: addStep(this.#state.totals, batch.rows, result, learningRate) };
     const { train, batchSize, callbacks } = settings;
@@ -151,6 +155,19 @@ export class Trainer {
       remedy: 'The model keeps the state before this step. Lower the learning rate or set clipNorm.',
     });
   }
+
+  #violated({ tensor, kind, count }: ChainViolation): PcqatError {
+    const { epoch, stepInEpoch } = this.#state;
+    const problem = kind === 'zeros' ? 'are masked but would not be zero' : 'would not be a value of their codebook';
+    return new PcqatError('ERR_INVARIANT', `${count} weights of '${tensor}' ${problem}`, {
+      where: `layer '${layerOf(tensor)}', epoch ${epoch}, step ${stepInEpoch}`,
+      remedy: 'The model keeps the state before this step. Make its chains with clusterWeights or quantizeApply.',
+    });
+  }
+}
+
+function layerOf(parameter: string): string {
+  return parameter.slice(0, parameter.lastIndexOf('/'));
 }
 
 function addStep(totals: EpochTotals, rows: number, result: StepResult, learningRate: number): EpochTotals {

@@ -12,16 +12,27 @@ Activation parse_activation(Fields& fields) {
   return fields.choice<Activation>("activation", {{"none", Activation::none}, {"relu", Activation::relu}, {"relu6", Activation::relu6}});
 }
 
-void parse_fake_quant(Fields& parent, FakeQuantSpec& out) {
-  Fields fields(parent.get("fakeQuant"), parent.path("fakeQuant"));
+RangeUpdate parse_update(Fields& fields) {
+  return fields.choice<RangeUpdate>("update", {{"lastValue", RangeUpdate::last_value},
+                                               {"movingAverage", RangeUpdate::moving_average},
+                                               {"runningMinMax", RangeUpdate::running_min_max},
+                                               {"none", RangeUpdate::none}});
+}
+
+// What activations and weights have in common; the defaults are those in `out`.
+void parse_range(Fields& fields, FakeQuantSpec& out) {
   out.min = fields.id("min");
   out.max = fields.id("max");
-  out.bits = static_cast<int>(fields.integer("bits", 2, 8, 8));
-  out.narrow_range = fields.boolean("narrowRange", false);
-  out.update = fields.choice<RangeUpdate>(
-      "update",
-      {{"movingAverage", RangeUpdate::moving_average}, {"runningMinMax", RangeUpdate::running_min_max}, {"none", RangeUpdate::none}});
-  out.decay = fields.number("decay", 0.999);
+  out.bits = static_cast<int>(fields.integer("bits", 2, 8, out.bits));
+  out.symmetric = fields.boolean("symmetric", out.symmetric);
+  out.narrow_range = fields.boolean("narrowRange", out.narrow_range);
+  out.decay = fields.number("decay", out.decay);
+}
+
+void parse_fake_quant(Fields& parent, FakeQuantSpec& out) {
+  Fields fields(parent.get("fakeQuant"), parent.path("fakeQuant"));
+  parse_range(fields, out);
+  out.update = parse_update(fields);
   fields.finish();
 }
 
@@ -153,10 +164,9 @@ WeightChainSpec parse_chain(const Napi::Value& value, const std::string& path) {
   if (fields.has("codebook")) parse_codebook(fields, chain);
   if (fields.has("fakeQuant")) {
     Fields quant(fields.get("fakeQuant"), fields.path("fakeQuant"));
-    chain.min = quant.id("min");
-    chain.max = quant.id("max");
+    parse_range(quant, chain.fake_quant);
+    if (quant.has("update")) chain.fake_quant.update = parse_update(quant);
     chain.range_per_channel = quant.boolean("perChannel");
-    chain.bits = static_cast<int>(quant.integer("bits", 2, 8, 8));
     quant.finish();
   }
   fields.finish();

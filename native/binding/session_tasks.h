@@ -32,10 +32,20 @@ class StepTask : public AsyncTask {
     object.Set("correct", static_cast<double>(result_.correct));
     object.Set("gradientNorm", result_.gradient_norm);
     if (!result_.non_finite.empty()) object.Set("nonFinite", result_.non_finite);
+    if (result_.violation.chain != kNone) object.Set("violation", violation(env));
     return object;
   }
 
  private:
+  Napi::Object violation(Napi::Env env) const {
+    const Program& program = core_->session->program();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("tensor", program.tensors[program.chains[result_.violation.chain].weight].name);
+    object.Set("kind", result_.violation.zeros ? "zeros" : "clusters");
+    object.Set("count", static_cast<double>(result_.violation.count));
+    return object;
+  }
+
   const std::shared_ptr<Core> core_;
   const int64_t rows_;
   const StepOptions options_;

@@ -41,13 +41,26 @@ NudgedRange nudge_range(float min, float max, int bits, bool narrow_range) {
   return range;
 }
 
-void update_range(RangeUpdate update, float batch_min, float batch_max, float one_minus_decay, float* min, float* max) {
-  const float low = std::min(batch_min, 0.0f), high = std::max(batch_max, 0.0f);
-  switch (update) {
+void update_range(const RangeRule& rule, float lowest, float highest, float* min, float* max) {
+  float low = std::min(lowest, 0.0f), high = std::max(highest, 0.0f);
+  if (rule.symmetric) {
+    const float levels = static_cast<float>(1 << rule.bits);
+    const float ratio = rule.narrow_range ? -1.0f : -(levels - 2) / levels;
+    const float highest_before = high;
+    // Running extremes take the maximum from the minimum just found; it makes a difference only in rounding.
+    high = std::max(high, (rule.update == RangeUpdate::running_min_max ? std::min(low, high / ratio) : low) * ratio);
+    low = std::min(low, highest_before / ratio);
+  }
+  low += 0.0f;  // no -0
+  switch (rule.update) {
     case RangeUpdate::none: return;
+    case RangeUpdate::last_value:
+      *min = low;
+      *max = high;
+      return;
     case RangeUpdate::moving_average:
-      *min = *min - (*min - low) * one_minus_decay;
-      *max = *max - (*max - high) * one_minus_decay;
+      *min = *min - (*min - low) * rule.one_minus_decay;
+      *max = *max - (*max - high) * rule.one_minus_decay;
       return;
     case RangeUpdate::running_min_max:
       *min = std::min(*min, low);

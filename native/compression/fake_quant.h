@@ -16,10 +16,18 @@ struct NudgedRange {
 
 NudgedRange nudge_range(float min, float max, int bits, bool narrow_range);
 
-enum class RangeUpdate { none, moving_average, running_min_max };
+enum class RangeUpdate { none, last_value, moving_average, running_min_max };
 
-// Asymmetric activation range (spec 3.4): moves *min and *max by the batch's extremes.
-// `one_minus_decay` is f32(1 - decay), the difference taken in double.
-void update_range(RangeUpdate update, float batch_min, float batch_max, float one_minus_decay, float* min, float* max);
+// How a range follows the values that it quantizes (spec 3.4).
+struct RangeRule {
+  RangeUpdate update = RangeUpdate::none;
+  bool symmetric = false;
+  bool narrow_range = false;
+  int bits = 8;
+  float one_minus_decay = 0.001f;  // f32(1 - decay), the difference taken in double
+};
+
+// Moves *min and *max by the extremes of the values.
+void update_range(const RangeRule& rule, float lowest, float highest, float* min, float* max);
 
 }  // namespace pcqat

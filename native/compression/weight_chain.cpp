@@ -31,13 +31,18 @@ struct Chunks {
   }
 };
 
+// [-a, a] needs the largest magnitude only.
+bool is_magnitude(const RangeRule& rule) { return rule.symmetric && rule.narrow_range; }
+
 struct Workspace {
   float* effective = nullptr;  // centroids with the zero centroid pinned
   void* search = nullptr;
-  float* quantized = nullptr;  // fake-quantized centroids (one range for the tensor)
+  float* quantized = nullptr;  // fake-quantized centroids: as many as centroids, or k for each channel with a range
   float* partial_sums = nullptr;
   int32_t* counts = nullptr;
-  float* maxima = nullptr;  // per chunk: max|x|, or one per channel
+  float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
+  float* highs = nullptr;                 // (symmetric and narrow: the largest magnitude)
+  ChainViolations* violations = nullptr;  // per chunk
   ChannelRangeArrays ranges{};
 
   int64_t centroids = 0;  // all of them
@@ -50,15 +55,18 @@ struct Workspace {
       centroids = c.k * std::max<int64_t>(book_channels, 1);
       effective = carver.take<float>(centroids);
       search = carver.take<char>(static_cast<int64_t>(codebook_bytes(c.k, book_channels)));
-      quantized = carver.take<float>(centroids);
+      if (c.min != nullptr) quantized = carver.take<float>(c.range_per_channel ? c.k * c.channels : centroids);
       partial_stride = segment_partial_size(c.k, book_channels);
       partial_sums = carver.take<float>(partial_stride * chunks.count);
       if (c.average) counts = carver.take<int32_t>(centroids);
     }
     if (c.min != nullptr) {
-      maxima = carver.take<float>(chunks.count * (c.range_per_channel ? c.channels : 1));
-      if (c.range_per_channel) ranges = carve_channel_ranges(carver, c.channels);
+      const int64_t ranges = chunks.count * (c.range_per_channel ? c.channels : 1);
+      if (!is_magnitude(c.rule)) lows = carver.take<float>(ranges);
+      highs = carver.take<float>(ranges);
+      if (c.range_per_channel) this->ranges = carve_channel_ranges(carver, c.channels);
     }
+    violations = carver.take<ChainViolations>(chunks.count);
   }
 };
 
@@ -105,14 +113,48 @@ Source chain_source(const WeightChain& c, const Workspace& w, int64_t offset) {
   return c.centroids == nullptr ? weight_source(c, offset) : clustered_source(c, w, offset);
 }
 
-// [-a, a] with a = the largest magnitude over all chunks. 0 - a, so that an all-zero weight has the range [+0, +0].
-void reduce_range(const WeightChain& c, const Workspace& w, int64_t chunks) {
+// The chunk's part of the range.
+void measure(const WeightChain& c, const Workspace& w, int64_t chunk, int64_t rows, const Source& x, const CompressionKernels& k) {
+  const int64_t ranges = c.range_per_channel ? c.channels : 1;
+  float* highs = w.highs + chunk * ranges;
+  std::fill(highs, highs + ranges, 0.0f);
+  if (is_magnitude(c.rule)) {
+    if (c.range_per_channel)
+      k.max_abs_channels(rows, c.channels, x, highs);
+    else
+      *highs = k.max_abs(rows, c.channels, x);
+    return;
+  }
+  float* lows = w.lows + chunk * ranges;
+  std::fill(lows, lows + ranges, 0.0f);
+  (c.range_per_channel ? k.extremes_channels : k.extremes)(rows, c.channels, x, lows, highs);
+}
+
+void update_ranges(const WeightChain& c, const Workspace& w, int64_t chunks) {
   const int64_t ranges = c.range_per_channel ? c.channels : 1;
   for (int64_t i = 0; i < ranges; ++i) {
-    float largest = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) largest = std::max(largest, w.maxima[chunk * ranges + i]);
-    c.min[i] = 0.0f - largest;
-    c.max[i] = largest;
+    float low = 0, high = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      high = std::max(high, w.highs[chunk * ranges + i]);
+      if (w.lows != nullptr) low = std::min(low, w.lows[chunk * ranges + i]);
+    }
+    if (w.lows == nullptr) low = 0.0f - high;
+    update_range(c.rule, low, high, &c.min[i], &c.max[i]);
+  }
+}
+
+// Where the used weight comes from when it is clustered: quantizing the centroids quantizes every weight.
+Source quantized_source(const WeightChain& c, const Workspace& w, int64_t offset) {
+  const bool per_channel = c.range_per_channel || c.codebook_per_channel;
+  return {w.quantized, nullptr, c.indices + offset, per_channel ? c.k : 0, c.k};
+}
+
+void quantize_centroids(const WeightChain& c, const Workspace& w, const NudgedRange& range, const CompressionKernels& k) {
+  if (!c.range_per_channel) return k.fake_quantize(1, w.centroids, {w.effective}, range, false, w.quantized);
+  for (int64_t channel = 0; channel < c.channels; ++channel) {
+    const float* centroids = w.effective + (c.codebook_per_channel ? channel * c.k : 0);
+    k.fake_quantize(1, c.k, {centroids}, nudge_range(c.min[channel], c.max[channel], c.rule.bits, c.rule.narrow_range), true,
+                    w.quantized + channel * c.k);
   }
 }
 
@@ -125,14 +167,19 @@ size_t weight_chain_workspace(const WeightChain& chain) {
   return carver.used();
 }
 
-void weight_chain_forward(const WeightChain& c, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool) {
-  if (c.size == 0) return;
+ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool) {
+  if (c.size == 0) return {};
   const FlushDenormals flush;  // as the workers do, so that it does not matter which thread takes a chunk
   const CompressionKernels& k = *kernels.compression;
   const Chunks chunks(c);
   const Workspace w = carve(c, chunks, workspace);
   const bool quantize = c.min != nullptr, clustered = c.centroids != nullptr;
   const bool write_back = training && c.mask != nullptr && c.mask_write_back;
+  const bool moves_range = c.rule.update == RangeUpdate::last_value || (training && c.rule.update != RangeUpdate::none);
+  const auto verify = [&](int64_t chunk, int64_t offset, int64_t rows, const Source& table) {
+    w.violations[chunk] = {};
+    k.count_violations(rows, c.channels, c.used + offset, c.mask == nullptr ? nullptr : c.mask + offset, table, &w.violations[chunk]);
+  };
 
   Codebook book;
   if (clustered) {
@@ -148,39 +195,41 @@ void weight_chain_forward(const WeightChain& c, bool training, void* workspace, 
     else if (write_back)
       k.materialize(rows, c.channels, weight_source(c, offset), c.weight + offset);
     const Source x = chain_source(c, w, offset);
-    if (!quantize) return k.materialize(rows, c.channels, x, c.used + offset);
-    if (!c.range_per_channel) {
-      w.maxima[chunk] = k.max_abs(rows, c.channels, x);
+    if (quantize) {
+      if (moves_range) measure(c, w, chunk, rows, x, k);
       return;
     }
-    float* maxima = w.maxima + chunk * c.channels;
-    std::fill(maxima, maxima + c.channels, 0.0f);
-    k.max_abs_channels(rows, c.channels, x, maxima);
+    k.materialize(rows, c.channels, x, c.used + offset);
+    verify(chunk, offset, rows, x);
   });
-  if (!quantize) return;
 
-  reduce_range(c, w, chunks.count);
-  if (c.range_per_channel) {
-    nudge_channels(c.min, c.max, c.channels, c.bits, true, w.ranges);
-    for_chunks(chunks, pool, [&](int64_t, int64_t row, int64_t rows) {
+  if (quantize) {
+    if (moves_range) update_ranges(c, w, chunks.count);
+    NudgedRange range;
+    if (c.range_per_channel)
+      nudge_channels(c.min, c.max, c.channels, c.rule.bits, c.rule.narrow_range, w.ranges);
+    else
+      range = nudge_range(c.min[0], c.max[0], c.rule.bits, c.rule.narrow_range);
+    if (clustered) quantize_centroids(c, w, range, k);
+    for_chunks(chunks, pool, [&](int64_t chunk, int64_t row, int64_t rows) {
       const int64_t offset = row * c.channels;
-      k.fake_quantize_channels(rows, c.channels, chain_source(c, w, offset), w.ranges.view(), c.used + offset);
+      const Source x = clustered ? quantized_source(c, w, offset) : weight_source(c, offset);
+      if (clustered)
+        k.materialize(rows, c.channels, x, c.used + offset);
+      else if (c.range_per_channel)
+        k.fake_quantize_channels(rows, c.channels, x, w.ranges.view(), c.used + offset);
+      else
+        k.fake_quantize(rows, c.channels, x, range, false, c.used + offset);
+      verify(chunk, offset, rows, x);
     });
-    return;
   }
-  const NudgedRange range = nudge_range(c.min[0], c.max[0], c.bits, true);
-  // One range for the tensor: quantizing the K centroids quantizes every weight.
-  if (clustered) k.fake_quantize(1, w.centroids, {w.effective}, range, false, w.quantized);
-  for_chunks(chunks, pool, [&](int64_t, int64_t row, int64_t rows) {
-    const int64_t offset = row * c.channels;
-    Source x = chain_source(c, w, offset);
-    if (clustered) {
-      x.x = w.quantized;
-      k.materialize(rows, c.channels, x, c.used + offset);
-    } else {
-      k.fake_quantize(rows, c.channels, x, range, false, c.used + offset);
-    }
-  });
+
+  ChainViolations total;
+  for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+    total.zeros += w.violations[chunk].zeros;
+    total.clusters += w.violations[chunk].clusters;
+  }
+  return total;
 }
 
 void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
@@ -195,9 +244,9 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
   if (clustered) pin_zero(c, w);
   NudgedRange range;
   if (quantize && c.range_per_channel)
-    nudge_channels(c.min, c.max, c.channels, c.bits, true, w.ranges);
+    nudge_channels(c.min, c.max, c.channels, c.rule.bits, c.rule.narrow_range, w.ranges);
   else if (quantize)
-    range = nudge_range(c.min[0], c.max[0], c.bits, true);
+    range = nudge_range(c.min[0], c.max[0], c.rule.bits, c.rule.narrow_range);
 
   for_chunks(chunks, pool, [&](int64_t chunk, int64_t row, int64_t rows) {
     const int64_t offset = row * c.channels;

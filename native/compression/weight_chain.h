@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "compression/fake_quant.h"
+#include "simd/compression_kernels.h"
+
 namespace pcqat {
 
 class ThreadPool;
@@ -33,15 +36,17 @@ struct WeightChain {
   float* min = nullptr;  // null: no fake quantization; [1] or [channels]
   float* max = nullptr;
   bool range_per_channel = false;
-  int bits = 8;
+  RangeRule rule{RangeUpdate::last_value, true, true};
 };
 
 // Bytes of scratch memory that forward and backward need, for any thread count. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain);
 
-// Writes used, indices, min and max; with `training` also pins the zero centroid and writes the masked weight back.
-// Without `training` the result is the same function of the state, but weight and centroids are not modified.
-void weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
+// Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid and writes the masked
+// weight back. Without `training` weight and centroids are not modified, and only a last-value range, which follows from
+// the rest of the state, is written. Returns what breaks a promise: masked weights that are not 0, and weights that are
+// not the (fake-quantized) centroid of their index.
+ChainViolations weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
 // d_weight may alias d_used.

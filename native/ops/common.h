@@ -32,14 +32,11 @@ enum class QuantMode {
   observe,  // calibration: widen the range to this batch (reset first if `reset`), pass values through
 };
 
-// Fake quantization of an activation, per tensor, asymmetric.
+// Fake quantization of an activation, per tensor.
 struct ActivationQuant {
   float* min = nullptr;  // null: no fake quantization
   float* max = nullptr;
-  int bits = 8;
-  bool narrow_range = false;
-  RangeUpdate update = RangeUpdate::moving_average;
-  float one_minus_decay = 0.001f;
+  RangeRule rule;
   QuantMode mode = QuantMode::update;
   bool reset = false;
 };

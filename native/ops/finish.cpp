@@ -34,11 +34,13 @@ bool prepare_range(const ActivationQuant& quant, float low, float high, NudgedRa
   if (quant.min == nullptr) return false;
   if (quant.mode == QuantMode::observe) {
     if (quant.reset) *quant.min = *quant.max = 0;
-    update_range(RangeUpdate::running_min_max, low, high, quant.one_minus_decay, quant.min, quant.max);
+    RangeRule widen = quant.rule;
+    widen.update = RangeUpdate::running_min_max;
+    update_range(widen, low, high, quant.min, quant.max);
     return false;
   }
-  if (quant.mode == QuantMode::update) update_range(quant.update, low, high, quant.one_minus_decay, quant.min, quant.max);
-  *range = nudge_range(*quant.min, *quant.max, quant.bits, quant.narrow_range);
+  if (quant.mode == QuantMode::update) update_range(quant.rule, low, high, quant.min, quant.max);
+  *range = nudge_range(*quant.min, *quant.max, quant.rule.bits, quant.rule.narrow_range);
   return true;
 }
 

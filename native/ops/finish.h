@@ -29,7 +29,7 @@ bool prepare_range(const ActivationQuant& quant, float low, float high, NudgedRa
 // True if prepare_range needs the batch's extremes.
 inline bool needs_extremes(const ActivationQuant& quant) {
   if (quant.min == nullptr || quant.mode == QuantMode::frozen) return false;
-  return quant.mode == QuantMode::observe || quant.update != RangeUpdate::none;
+  return quant.mode == QuantMode::observe || quant.rule.update != RangeUpdate::none;
 }
 
 }  // namespace pcqat

@@ -18,7 +18,13 @@ void Session::forward(int64_t rows, const ForwardOptions& options) {
   check_finite_rows("x", input_buffer(), program_.values[program_.input].count);
   const bool writes = options.mode != ForwardMode::inference;
   if (writes) save_written();
-  run_chains(options.mode == ForwardMode::training);
+  const Violation violation = run_chains(options.mode == ForwardMode::training);
+  if (is_genuine(violation)) {
+    if (writes) restore_written();
+    throw Error("ERR_INVARIANT", std::to_string(violation.count) + " weights of '" +
+                                     program_.tensors[program_.chains[violation.chain].weight].name + "' " +
+                                     (violation.zeros ? "are masked but not zero." : "are not a value of their codebook."));
+  }
   for (size_t i = 0; i < program_.instructions.size(); ++i) run_instruction(i, options);
   if (is_finite(value_count(program_.output), value_data(program_.output)) && (!writes || non_finite_state().empty())) return;
 
@@ -36,10 +42,23 @@ void Session::check_finite_rows(const char* what, const float* data, int64_t wid
                                     std::to_string(bad % width) + ".");
 }
 
-void Session::run_chains(bool training) {
-  if (!training && !chains_dirty_) return;
-  for (const WeightChain& chain : chains_) weight_chain_forward(chain, training, arena_data(workspace_), kernels_, pool_);
-  chains_dirty_ = training;
+Violation Session::run_chains(bool training) {
+  Violation first;
+  if (!training && !chains_dirty_) return first;
+  for (size_t i = 0; i < chains_.size(); ++i) {
+    const ChainViolations found = weight_chain_forward(chains_[i], training, arena_data(workspace_), kernels_, pool_);
+    if (first.chain != kNone || found.zeros + found.clusters == 0) continue;
+    const bool zeros = found.zeros > 0;
+    first = {static_cast<int>(i), zeros, zeros ? found.zeros : found.clusters};
+  }
+  chains_dirty_ = training || first.chain != kNone;
+  return first;
+}
+
+bool Session::is_genuine(const Violation& violation) {
+  if (violation.chain == kNone) return false;
+  const WeightChain& chain = chains_[violation.chain];
+  return is_finite(chain.size, chain.used);
 }
 
 ActivationQuant Session::activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const {
@@ -49,10 +68,7 @@ ActivationQuant Session::activation_quant(const FakeQuantSpec& spec, const Forwa
   if (spec.min == kNone || (observe && spec.update == RangeUpdate::none)) return quant;
   quant.min = f32(spec.min);
   quant.max = f32(spec.max);
-  quant.bits = spec.bits;
-  quant.narrow_range = spec.narrow_range;
-  quant.update = spec.update;
-  quant.one_minus_decay = static_cast<float>(1.0 - spec.decay);
+  quant.rule = spec.rule();
   quant.mode = observe ? QuantMode::observe : options.mode == ForwardMode::training ? QuantMode::update : QuantMode::frozen;
   quant.reset = options.reset_ranges;
   return quant;

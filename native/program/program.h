@@ -34,14 +34,17 @@ struct ValueSpec {
   int64_t count = 0;  // elements per row; set by validate()
 };
 
-// Fake quantization of an activation. min == kNone: none.
+// Fake quantization of an activation or, with other defaults, of a weight. min == kNone: none.
 struct FakeQuantSpec {
   int min = kNone;
   int max = kNone;
   int bits = 8;
+  bool symmetric = false;
   bool narrow_range = false;
   RangeUpdate update = RangeUpdate::moving_average;
   double decay = 0.999;
+
+  RangeRule rule() const { return {update, symmetric, narrow_range, bits, static_cast<float>(1.0 - decay)}; }
 };
 
 enum class Op {
@@ -93,10 +96,8 @@ struct WeightChainSpec {
   int zero_index = kNone;
   bool zero_pin_equal = false;
   bool average = false;
-  int min = kNone;
-  int max = kNone;
+  FakeQuantSpec fake_quant{kNone, kNone, 8, true, true, RangeUpdate::last_value};
   bool range_per_channel = false;
-  int bits = 8;
 };
 
 enum class LossKind { none, softmax_cross_entropy, mean_squared_error };

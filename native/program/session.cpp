@@ -104,11 +104,11 @@ WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
     chain.zero_pin_equal = spec.zero_pin_equal;
     chain.average = spec.average;
   }
-  if (spec.min != kNone) {
-    chain.min = f32(spec.min);
-    chain.max = f32(spec.max);
+  if (spec.fake_quant.min != kNone) {
+    chain.min = f32(spec.fake_quant.min);
+    chain.max = f32(spec.fake_quant.max);
     chain.range_per_channel = spec.range_per_channel;
-    chain.bits = spec.bits;
+    chain.rule = spec.fake_quant.rule();
   }
   return chain;
 }
@@ -134,8 +134,8 @@ std::vector<Session::Written> Session::written_tensors() const {
     if (chain.mask != kNone && chain.mask_write_back) add(chain.weight, false);
     if (chain.zero_index != kNone) add(chain.centroids, false);
     add(chain.indices, false);
-    add(chain.min, true);
-    add(chain.max, true);
+    add(chain.fake_quant.min, true);
+    add(chain.fake_quant.max, true);
   }
   return written;
 }

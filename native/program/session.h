@@ -42,11 +42,19 @@ struct StepOptions {
   bool update = true;
 };
 
+// A weight chain that did not keep its promise (compression/weight_chain.h).
+struct Violation {
+  int chain = kNone;   // kNone: every chain kept it
+  bool zeros = false;  // masked weights that are not zero; else weights that are not a value of their codebook
+  int64_t count = 0;   // weights
+};
+
 struct StepResult {
   double loss = 0;
   int64_t correct = 0;
   double gradient_norm = 0;
   std::string non_finite;  // empty: everything is finite
+  Violation violation;
 };
 
 enum class ForwardMode { inference, training, observe };
@@ -94,10 +102,12 @@ class Session {
   // Throws Error unless train_step can run (with an optimizer update).
   void check_trainable(bool update) const;
   // One training step, after check_trainable. Throws Error for a bad input or label, before anything is changed. When the loss, a gradient,
-  // a batch statistic or a range is not finite, every tensor and slot is as before the call and the result says where.
+  // a batch statistic or a range is not finite, or a chain loses zeros or clusters, every tensor and slot is as before the call and the
+  // result says where.
   StepResult train_step(int64_t rows, const StepOptions& options);
 
-  // Throws Error for a bad input, or (ERR_NON_FINITE) when the result is not finite; the state is then as before.
+  // Throws Error for a bad input, when the result is not finite (ERR_NON_FINITE), or when a chain loses zeros or clusters
+  // (ERR_INVARIANT); the state is then as before.
   void forward(int64_t rows, const ForwardOptions& options);
 
  private:
@@ -140,7 +150,10 @@ class Session {
 
   // forward.cpp
   void check_finite_rows(const char* what, const float* data, int64_t width);
-  void run_chains(bool training);
+  // Returns the first chain that breaks its promise.
+  Violation run_chains(bool training);
+  // Values that are not finite break promises too; those are for the checks of the layers to report.
+  bool is_genuine(const Violation& violation);
   void run_instruction(size_t index, const ForwardOptions& options);
   void run_batch_norm(size_t index, const ForwardOptions& options);
   BatchNormParameters batch_norm_parameters(const Instruction& in) const;

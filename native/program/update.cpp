@@ -37,10 +37,16 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   ForwardOptions forward;
   forward.mode = ForwardMode::training;
   forward.step = options.step;
-  run_chains(true);
+  StepResult result;
+  const Violation violation = run_chains(true);
+  if (is_genuine(violation)) {
+    result.loss = result.gradient_norm = std::nan("");
+    result.violation = violation;
+    restore_written();
+    return result;
+  }
   for (size_t i = 0; i < program_.instructions.size(); ++i) run_instruction(i, forward);
 
-  StepResult result;
   const LossResult loss = run_loss();
   result.loss = loss.loss;
   result.correct = loss.correct;

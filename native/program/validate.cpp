@@ -146,8 +146,8 @@ void validate_roles(const Program& program) {
     use(chain.centroids, "codebook.centroids", where, false);
     use(chain.indices, "codebook.indices", where, false);
     use(chain.zero_index, "codebook.zeroIndex", where, false);
-    use(chain.min, "fakeQuant.min", where, false);
-    use(chain.max, "fakeQuant.max", where, false);
+    use(chain.fake_quant.min, "fakeQuant.min", where, false);
+    use(chain.fake_quant.max, "fakeQuant.max", where, false);
   }
 }
 

@@ -31,14 +31,16 @@ void validate_codebook(const Program& program, const WeightChainSpec& chain, con
 }
 
 void validate_range(const Program& program, const WeightChainSpec& chain, const TensorSpec& weight, const std::string& where) {
-  for (const auto& [tensor, field] : {std::pair{chain.min, "fakeQuant.min"}, std::pair{chain.max, "fakeQuant.max"}}) {
+  for (const auto& [tensor, field] : {std::pair{chain.fake_quant.min, "fakeQuant.min"}, std::pair{chain.fake_quant.max, "fakeQuant.max"}}) {
     const std::string role = field + (" of " + where);
     const TensorSpec& range = checked_tensor(program, tensor, role, DType::f32);
     check_shape(range, {chain.range_per_channel ? weight.shape.back() : 1}, role);
     if (range.trainable) throw Error("ERR_OPTION", "The " + role + ", tensor '" + range.name + "', is state and cannot be trainable.");
   }
-  if (chain.bits < 2 || chain.bits > 8)
-    throw Error("ERR_OPTION", "The fakeQuant.bits of " + where + " must be 2 to 8, but is " + std::to_string(chain.bits) + ".");
+  const FakeQuantSpec& quant = chain.fake_quant;
+  if (quant.bits < 2 || quant.bits > 8)
+    throw Error("ERR_OPTION", "The fakeQuant.bits of " + where + " must be 2 to 8, but is " + std::to_string(quant.bits) + ".");
+  if (!(quant.decay >= 0 && quant.decay <= 1)) throw Error("ERR_OPTION", "The fakeQuant.decay of " + where + " must be in [0, 1].");
 }
 
 }  // namespace
@@ -54,7 +56,7 @@ void validate_chains(const Program& program) {
       check_shape(checked_tensor(program, chain.mask, role, DType::u8), weight.shape, role);
     }
     if (chain.centroids != kNone) validate_codebook(program, chain, weight, where);
-    if (chain.min != kNone || chain.max != kNone) validate_range(program, chain, weight, where);
+    if (chain.fake_quant.min != kNone || chain.fake_quant.max != kNone) validate_range(program, chain, weight, where);
   }
 }
 

@@ -148,19 +148,54 @@ void max_abs_channels(int64_t rows, int64_t columns, const Source& source, float
   });
 }
 
+template <typename V>
+void widen(typename V::F x, float* low, float* high) {
+  const auto old_low = V::load(low), old_high = V::load(high);
+  V::store(low, x < old_low ? x : old_low);
+  V::store(high, x > old_high ? x : old_high);
+}
+
+void extremes_channels(int64_t rows, int64_t columns, const Source& source, float* low, float* high) {
+  with_fetch(source, [&](const auto fetch) {
+    walk(rows, columns, [&](auto v, int64_t i, int64_t c) {
+      using V = decltype(v);
+      widen<V>(fetch.template get<V>(i, c), low + c, high + c);
+    });
+  });
+}
+
+void extremes(int64_t rows, int64_t columns, const Source& source, float* low, float* high) {
+  float lows[Wide::lanes], highs[Wide::lanes];
+  for (int64_t lane = 0; lane < Wide::lanes; ++lane) lows[lane] = *low, highs[lane] = *high;
+  with_fetch(source, [&](const auto fetch) {
+    walk_flat(rows, columns, source, [&](auto v, int64_t i, int64_t c) {
+      using V = decltype(v);
+      widen<V>(fetch.template get<V>(i, c), lows, highs);
+    });
+  });
+  for (int64_t lane = 0; lane < Wide::lanes; ++lane) {
+    *low = lows[lane] < *low ? lows[lane] : *low;
+    *high = highs[lane] > *high ? highs[lane] : *high;
+  }
+}
+
 #include "simd/compression_quantize.h"
 #include "simd/compression_search.h"
+#include "simd/compression_verify.h"
 
 }  // namespace
 
 constexpr CompressionKernels kernels{materialize,
                                      max_abs,
                                      max_abs_channels,
+                                     extremes,
+                                     extremes_channels,
                                      assign,
                                      fake_quantize,
                                      fake_quantize_channels,
                                      fake_quantize_gradient,
-                                     fake_quantize_gradient_channels};
+                                     fake_quantize_gradient_channels,
+                                     count_violations};
 
 }  // namespace PCQAT_ISA_NAMESPACE
 }  // namespace pcqat

@@ -22,6 +22,12 @@ struct Source {
   int64_t k = 0;  // with indices: entries of a codebook row
 };
 
+// Weights that break a promise of their chain.
+struct ChainViolations {
+  int64_t zeros = 0;     // masked, and not 0
+  int64_t clusters = 0;  // not the value of their index, or without one
+};
+
 // A codebook prepared for searching (compression/codebook.h). Row 0 only when shared, else one row per channel.
 //
 // For weights with |w| <= limit[row] the nearest centroid is sorted unique value number `count of thresholds <= w`;
@@ -58,6 +64,9 @@ struct CompressionKernels {
   float (*max_abs)(int64_t rows, int64_t columns, const Source& source);
   // out[c] = max(out[c], largest |source[.., c]|).
   void (*max_abs_channels)(int64_t rows, int64_t columns, const Source& source, float* out);
+  // low[c] = min(low[c], source[.., c]), high[c] likewise; NaN is passed over. extremes: one pair for the block.
+  void (*extremes)(int64_t rows, int64_t columns, const Source& source, float* low, float* high);
+  void (*extremes_channels)(int64_t rows, int64_t columns, const Source& source, float* low, float* high);
   // indices[i] = nearest centroid of source[i] (plain or masked); the masked value is also stored at masked_out unless null.
   void (*assign)(int64_t rows, int64_t columns, const Source& source, const Codebook& codebook, float* masked_out, int32_t* indices);
   // Spec 3.5. `multiply`: by the inverse scale, as the per-channel operator does, instead of dividing by the scale.
@@ -67,6 +76,10 @@ struct CompressionKernels {
   void (*fake_quantize_gradient)(int64_t rows, int64_t columns, const Source& source, const NudgedRange& range, const float* dy, float* dx);
   void (*fake_quantize_gradient_channels)(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& ranges, const float* dy,
                                           float* dx);
+  // Adds what breaks the promises of a chain: values at masked places that are not 0 (mask may be null), and values whose index is
+  // outside [0, table.k) or that are not, bit for bit, the entry of the table that it says (table.indices may be null).
+  void (*count_violations)(int64_t rows, int64_t columns, const float* used, const uint8_t* mask, const Source& table,
+                           ChainViolations* violations);
 };
 
 }  // namespace pcqat

@@ -42,10 +42,10 @@ void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool 
       std::string("fake quantization, ") + std::to_string(bits) + " bits" + (with_sum ? " of a sum" : "") + " on " + kernels.isa;
 
   float min = -0.9f * spread, max = spread;
-  const ActivationQuant quant{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::update, false};
+  const ActivationQuant quant{&min, &max, {RangeUpdate::moving_average, false, narrow, bits, 0.01f}, QuantMode::update, false};
   float wanted_min = min, wanted_max = max;
-  update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()),
-               0.01f, &wanted_min, &wanted_max);
+  update_range(quant.rule, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()), &wanted_min,
+               &wanted_max);
   const NudgedRange nudged = nudge_range(wanted_min, wanted_max, bits, narrow);
   NudgedRange range;
   const std::vector<float> y = forward(kernels, a, with_sum ? &b : nullptr, activation, quant, &range)[0];
@@ -70,19 +70,19 @@ void run(Checks& checks, const Kernels& kernels, Random& random, int bits, bool 
   checks.check(same_values(gradient[0], pass), name + ": backward");
 
   // Inference: the stored range, untouched.
-  const ActivationQuant frozen{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::frozen, false};
+  const ActivationQuant frozen{&min, &max, {RangeUpdate::moving_average, false, narrow, bits, 0.01f}, QuantMode::frozen, false};
   checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, frozen, nullptr)[0], wanted) && min == wanted_min &&
                    max == wanted_max,
                name + ": frozen");
   // Calibration: values pass, the range widens, or starts anew.
-  const ActivationQuant reset{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::observe, true};
+  const ActivationQuant reset{&min, &max, {RangeUpdate::moving_average, false, narrow, bits, 0.01f}, QuantMode::observe, true};
   checks.check(same_values(forward(kernels, a, with_sum ? &b : nullptr, activation, reset, nullptr)[0], plain),
                name + ": observe passes values");
   checks.check(min == std::min(0.0f, *std::min_element(plain.begin(), plain.end())) &&
                    max == std::max(0.0f, *std::max_element(plain.begin(), plain.end())),
                name + ": observe, reset");
   min = -1e9f;
-  const ActivationQuant observe{&min, &max, bits, narrow, RangeUpdate::moving_average, 0.01f, QuantMode::observe, false};
+  const ActivationQuant observe{&min, &max, {RangeUpdate::moving_average, false, narrow, bits, 0.01f}, QuantMode::observe, false};
   const float before = max;
   forward(kernels, a, with_sum ? &b : nullptr, activation, observe, nullptr);
   checks.check(min == -1e9f && max == before, name + ": observe keeps a wider range");
@@ -96,7 +96,7 @@ void run_special(Checks& checks, const Kernels& kernels) {
   for (const auto& limits :
        std::vector<std::pair<float, float>>{{-6.0f, 6.0f}, {0.0f, 0.0f}, {0.0f, 1.0f}, {-3.0f, 0.0f}, {nan, 1.0f}, {-1.0f, infinity}}) {
     float min = limits.first, max = limits.second;
-    const ActivationQuant quant{&min, &max, 8, false, RangeUpdate::none, 0, QuantMode::frozen, false};
+    const ActivationQuant quant{&min, &max, {RangeUpdate::none, false, false, 8, 0}, QuantMode::frozen, false};
     const NudgedRange nudged = nudge_range(min, max, 8, false);
     NudgedRange range;
     const std::vector<float> y = forward(kernels, x, nullptr, Activation::none, quant, &range)[0];

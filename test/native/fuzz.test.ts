@@ -13,7 +13,7 @@ function example(): Net {
   const a = net.add(0, [4, 4, 2], { op: 'depthwiseConv2d', kernel: net.parameter('d', [3, 3, 2, 1], uniform(18, 1)), ...conv });
   const b = net.batchNorm(a, 2, {
     activation: 'relu6',
-    fakeQuant: { min: range('b:min', -1), max: range('b:max', 2), update: 'movingAverage' },
+    fakeQuant: { min: range('b:min', -1), max: range('b:max', 2), symmetric: true, update: 'movingAverage' },
   });
   const c = net.add(b, [4, 4, 2], { op: 'conv2d', kernel: net.parameter('c', [3, 3, 2, 2], uniform(36, 3)), ...conv });
   const d = net.add(c, [4, 4, 2], { op: 'add', other: b, activation: 'relu' });
@@ -34,7 +34,15 @@ function example(): Net {
       zeroPin: 'index',
       aggregation: 'average',
     },
-    fakeQuant: { min: range('w:min', -1, 2), max: range('w:max', 1, 2), perChannel: true },
+    fakeQuant: {
+      min: range('w:min', -1, 2),
+      max: range('w:max', 1, 2),
+      perChannel: true,
+      symmetric: false,
+      narrowRange: false,
+      update: 'movingAverage',
+      decay: 0.9,
+    },
   });
   return net;
 }

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { expectRejection } from '../support/errors.js';
-import { adam, Net, snapshot, uniform } from './support.js';
+import { adam, Net, snapshot, type TensorData, uniform } from './support.js';
 
 /** Everything that a forward pass writes: masked weights, pinned centroids, indices, ranges, statistics. */
 function stateful(): Net {
@@ -35,8 +35,12 @@ const y = Int32Array.of(0, 1, 2);
 const x = uniform(96, 3);
 
 describe('A step that is not finite', () => {
-  const broken: [string, string, Record<string, Float32Array | Int32Array>][] = [
-    ['overflowing centroids', 'layer0', { centroids: Float32Array.of(3e38, -3e38, 1e38, 1e38, 2e38), zero: Int32Array.of(-1) }],
+  const broken: [string, string, Record<string, TensorData>][] = [
+    [
+      'overflowing centroids',
+      'layer0',
+      { centroids: Float32Array.of(3e38, -3e38, 1e38, 1e38, 2e38), zero: Int32Array.of(-1), mask: new Uint8Array(72).fill(1) },
+    ],
     ['an overflowing gamma', 'layer1', { 'bn1/gamma': Float32Array.of(1, 3e38, 1, 1) }],
     ['an overflowing last layer', 'layer3', { 'dense3/kernel': new Float32Array(48).fill(3e38) }],
   ];

@@ -130,7 +130,7 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
     std::vector<float> saved(static_cast<size_t>(2 * c.channels)), moving_mean = d.moving_mean, moving_variance = d.moving_variance;
     float min = -0.5f, max = 2.5f;
     NudgedRange range;
-    const ActivationQuant quant{&min, &max, 8, false, RangeUpdate::moving_average, 0.01f, QuantMode::update, false};
+    const ActivationQuant quant{&min, &max, {RangeUpdate::moving_average, false, false, 8, 0.01f}, QuantMode::update, false};
     const auto forward = [&](const ActivationQuant& q) {
       return run_once(*tables[t], 2, batch_norm_workspace(c.channels, c.count, 2), [&](const Context& context) {
         Outputs o{std::vector<float>(static_cast<size_t>(size))};
@@ -142,8 +142,8 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
     };
     const std::vector<float> plain = forward({}), quantized = forward(quant);
     float wanted_min = -0.5f, wanted_max = 2.5f;
-    update_range(RangeUpdate::moving_average, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()),
-                 0.01f, &wanted_min, &wanted_max);
+    update_range(quant.rule, *std::min_element(plain.begin(), plain.end()), *std::max_element(plain.begin(), plain.end()), &wanted_min,
+                 &wanted_max);
     checks.check(min == wanted_min && max == wanted_max, name + ": range");
     const NudgedRange wanted_range = nudge_range(wanted_min, wanted_max, 8, false);
     bool same = true;

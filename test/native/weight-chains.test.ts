@@ -27,6 +27,8 @@ function setUp(c: ChainCase, seed: number): Setup {
   const rows = c.codebook?.perChannel ? channels : 1;
   const centroids = uniform(k * rows, seed + 2);
   const zeroIndex = Int32Array.from({ length: rows }, (_, r) => (rows > 1 && r === 0 ? -1 : Math.floor(next() * k)));
+  // A codebook without a zero has no place for masked weights.
+  if (rows > 1 && c.codebook?.zeroPin) mask.forEach((_, i) => i % channels === 0 && (mask[i] = 1));
   if (c.codebook?.zeroPin === 'equal') centroids[(zeroIndex[0] + 1) % k] = centroids[Math.max(zeroIndex[0], 0)];
 
   const build = (chained: boolean): Net => {

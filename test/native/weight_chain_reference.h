@@ -3,9 +3,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "compression/fake_quant.h"
+#include "simd/compression_kernels.h"
 
 namespace pcqat::test {
 
@@ -19,7 +21,7 @@ struct ChainOptions {
   Pin pin = no_pin;
   bool average = false;
   Range range = no_range;
-  int bits = 8;
+  RangeRule rule{RangeUpdate::last_value, true, true};
   bool training = true;
 };
 
@@ -49,7 +51,58 @@ inline float chain_value(const ChainState& s, const ChainOptions& o, int64_t i) 
 
 inline NudgedRange chain_range(const ChainState& s, const ChainOptions& o, int64_t i) {
   const size_t c = o.range == ChainOptions::channel_range ? static_cast<size_t>(i % s.channels) : 0;
-  return nudge_range(s.min[c], s.max[c], o.bits, true);
+  return nudge_range(s.min[c], s.max[c], o.rule.bits, o.rule.narrow_range);
+}
+
+// Spec 3.4 as its table reads, for each range.
+inline void reference_ranges(ChainState& s, const ChainOptions& o) {
+  const RangeRule& rule = o.rule;
+  if (rule.update == RangeUpdate::none || (rule.update != RangeUpdate::last_value && !o.training)) return;
+  for (size_t c = 0; c < s.max.size(); ++c) {
+    float low = 0, high = 0;
+    for (int64_t i = 0; i < s.rows * s.channels; ++i) {
+      if (o.range == ChainOptions::channel_range && i % s.channels != static_cast<int64_t>(c)) continue;
+      low = std::fmin(low, chain_value(s, o, i));
+      high = std::fmax(high, chain_value(s, o, i));
+    }
+    if (rule.symmetric) {
+      const float levels = static_cast<float>(1 << rule.bits), ratio = rule.narrow_range ? -1.0f : -(levels - 2) / levels;
+      const float from_high = high / ratio;
+      const float new_low = std::fmin(low, from_high);
+      const float from_low = (rule.update == RangeUpdate::running_min_max ? new_low : low) * ratio;
+      high = std::fmax(high, from_low);
+      low = new_low;
+    }
+    if (rule.update == RangeUpdate::last_value) {
+      s.min[c] = low;
+      s.max[c] = high;
+    } else if (rule.update == RangeUpdate::moving_average) {
+      const float down = (s.min[c] - low) * rule.one_minus_decay, up = (s.max[c] - high) * rule.one_minus_decay;
+      s.min[c] -= down;
+      s.max[c] -= up;
+    } else {
+      s.min[c] = std::fmin(s.min[c], low);
+      s.max[c] = std::fmax(s.max[c], high);
+    }
+  }
+}
+
+// The promises, one weight after the other.
+inline ChainViolations reference_violations(int64_t rows, int64_t columns, const float* used, const uint8_t* mask, const Source& table) {
+  ChainViolations found;
+  for (int64_t i = 0; i < rows * columns; ++i) {
+    uint32_t value, entry;
+    std::memcpy(&value, used + i, sizeof value);
+    if (mask != nullptr && mask[i] == 0 && (value & 0x7fffffffu) != 0) ++found.zeros;
+    if (table.indices == nullptr) continue;
+    const int32_t index = table.indices[i];
+    if (index >= 0 && index < table.k) {
+      std::memcpy(&entry, table.x + (i % columns) * table.stride + index, sizeof entry);
+      if (entry == value) continue;
+    }
+    ++found.clusters;
+  }
+  return found;
 }
 
 // Leaves the pinned centroids and the masked weight in the state, as training does.
@@ -76,12 +129,7 @@ inline void reference_forward(ChainState& s, const ChainOptions& o) {
     }
     s.indices[at] = best;
   }
-  for (float& value : s.max) value = 0;
-  for (int64_t i = 0; i < size && o.range != ChainOptions::no_range; ++i) {
-    float& largest = s.max[o.range == ChainOptions::channel_range ? static_cast<size_t>(i % s.channels) : 0];
-    largest = std::fmax(largest, std::fabs(chain_value(s, o, i)));
-  }
-  for (size_t c = 0; c < s.max.size(); ++c) s.min[c] = 0.0f - s.max[c];
+  reference_ranges(s, o);
   for (int64_t i = 0; i < size; ++i) {
     const float x = chain_value(s, o, i);
     s.used[static_cast<size_t>(i)] =

@@ -29,8 +29,9 @@ ChainState make_state(Random& random, const ChainOptions& o, int64_t rows, int64
     for (int64_t row = 0; row < codebooks; ++row) s.zero_index.push_back(static_cast<int32_t>(random.between(-1, o.k - 1)));
   }
   const size_t ranges = o.range == ChainOptions::no_range ? 0 : o.range == ChainOptions::tensor_range ? 1 : static_cast<size_t>(channels);
-  s.min.assign(ranges, 5);
-  s.max.assign(ranges, 5);
+  const bool starts_anew = o.rule.update == RangeUpdate::last_value;
+  s.min.assign(ranges, starts_anew ? 5.0f : -0.75f);
+  s.max.assign(ranges, starts_anew ? 5.0f : 0.625f);
   return s;
 }
 
@@ -56,7 +57,7 @@ WeightChain bind(ChainState& s, const ChainOptions& o) {
     c.min = s.min.data();
     c.max = s.max.data();
     c.range_per_channel = o.range == ChainOptions::channel_range;
-    c.bits = o.bits;
+    c.rule = o.rule;
   }
   return c;
 }
@@ -65,7 +66,8 @@ std::string describe(const ChainOptions& o, int64_t rows, int64_t channels) {
   const auto number = [](int64_t v) { return std::to_string(v); };
   return "weight chain " + number(rows) + "x" + number(channels) + " mask " + number(o.mask) + " k " + number(o.k) +
          (o.codebook_per_channel ? " per channel" : "") + " pin " + number(o.pin) + (o.average ? " average" : "") + " range " +
-         number(o.range) + " bits " + number(o.bits) + (o.training ? "" : " inference");
+         number(o.range) + " update " + number(static_cast<int64_t>(o.rule.update)) + (o.rule.symmetric ? " symmetric" : "") +
+         (o.rule.narrow_range ? " narrow" : "") + " bits " + number(o.rule.bits) + (o.training ? "" : " inference");
 }
 
 // Equal numbers; −0 and +0 are the same.
@@ -91,6 +93,9 @@ class Harness {
       expected.weight = start.weight;
       expected.centroids = start.centroids;
     }
+    const int64_t nonzero =
+        reference_violations(rows, channels, expected.used.data(), o.mask == ChainOptions::no_mask ? nullptr : expected.mask.data(), {})
+            .zeros;
     std::vector<float> first_sums;
     for (const Kernels* kernels : tables_) {
       for (const auto& pool : pools_) {
@@ -100,7 +105,8 @@ class Harness {
         const size_t bytes = (weight_chain_workspace(chain) + 127) / 64 * 64;
         const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
         std::memset(workspace.get(), 0xff, bytes);
-        weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
+        const ChainViolations found = weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
+        checks_.check(found.zeros == nonzero && found.clusters == 0, what + ": masked weights that are not 0");
         const bool forward = same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) &&
                              same(s.max, expected.max) && same(s.weight, expected.weight) && same(s.centroids, expected.centroids);
         checks_.check(forward, what + ": forward");
@@ -144,6 +150,65 @@ void run_codebooks(Harness& harness, ChainOptions o, int64_t rows, int64_t chann
   }
 }
 
+// Every way a range follows the weights (spec 3.4), with and without a codebook.
+void run_range_rules(Harness& harness, uint64_t& seed) {
+  for (const auto update : {RangeUpdate::last_value, RangeUpdate::moving_average, RangeUpdate::running_min_max, RangeUpdate::none}) {
+    for (const int form : {0, 1, 2, 3}) {
+      for (const auto range : {ChainOptions::tensor_range, ChainOptions::channel_range}) {
+        ChainOptions o;
+        o.mask = ChainOptions::mask_gradient;
+        o.range = range;
+        o.rule = {update, form % 2 == 1, form >= 2, form == 0 ? 3 : 8, 0.125f};
+        o.training = update == RangeUpdate::none || form != 3;
+        harness.run(o, 19, 21, ++seed);
+        harness.run(o, 700, 33, ++seed);
+        o.k = 6;
+        o.codebook_per_channel = form == 1;
+        o.pin = ChainOptions::pin_index;
+        harness.run(o, 19, 21, ++seed);
+      }
+    }
+  }
+}
+
+// Used weights and indices that no forward pass would leave: what counting them finds, on every instruction set.
+void test_violations(Checks& checks) {
+  const Kernels* tables[5];
+  const int count = supported_kernels(tables);
+  Random random(77);
+  const auto one_in = [&](int64_t n) { return random.between(1, n) == 1; };
+  for (const int64_t columns : {1, 3, 16, 41}) {
+    for (const int64_t k : {1, 5, 32, 33, 70}) {
+      for (const bool per_channel : {false, true}) {
+        const int64_t rows = 37, size = rows * columns;
+        const std::vector<float> book = random.floats(k * (per_channel ? columns : 1));
+        std::vector<float> used;
+        std::vector<uint8_t> mask;
+        std::vector<int32_t> indices;
+        for (int64_t i = 0; i < size; ++i) {
+          const int64_t index = random.between(0, k - 1);
+          indices.push_back(one_in(9) ? static_cast<int32_t>(one_in(2) ? k : -1 - index) : static_cast<int32_t>(index));
+          const float value = book[static_cast<size_t>((per_channel ? i % columns * k : 0) + index)];
+          used.push_back(one_in(7) ? (one_in(2) ? 1e-40f : std::nextafter(value, 2.0f)) : one_in(5) ? -0.0f : value);
+          mask.push_back(!one_in(3));
+        }
+        const Source clustered{book.data(), nullptr, indices.data(), per_channel ? k : 0, k};
+        for (const Source& table : {Source{nullptr}, clustered}) {
+          for (const uint8_t* m : {static_cast<const uint8_t*>(nullptr), static_cast<const uint8_t*>(mask.data())}) {
+            const ChainViolations expected = reference_violations(rows, columns, used.data(), m, table);
+            for (int t = 0; t < count; ++t) {
+              ChainViolations found{3, 4};  // it adds
+              tables[t]->compression->count_violations(rows, columns, used.data(), m, table, &found);
+              checks.check(found.zeros == expected.zeros + 3 && found.clusters == expected.clusters + 4,
+                           "violations in " + std::to_string(columns) + " columns, k " + std::to_string(k) + " on " + tables[t]->isa);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void test_weight_chain(Checks& checks) {
@@ -166,7 +231,7 @@ void test_weight_chain(Checks& checks) {
       ChainOptions o;
       o.mask = training ? ChainOptions::write_back : ChainOptions::mask_gradient;
       o.range = range;
-      o.bits = training ? 4 : 8;
+      o.rule.bits = training ? 4 : 8;
       o.training = training;
       harness.run(o, 900, 33, ++seed);
       o.k = 16;
@@ -178,6 +243,8 @@ void test_weight_chain(Checks& checks) {
       harness.run(o, 5000, 5, ++seed);
     }
   }
+  run_range_rules(harness, seed);
+  test_violations(checks);
 }
 
 }  // namespace pcqat::test

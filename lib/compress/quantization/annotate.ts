@@ -1,18 +1,21 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { GraphNode } from '../../graph/types.js';
+import { checkConfig, type QuantizeConfig } from './config.js';
 
 /** A model and the layers that `quantizeApply` is to quantize. Annotation changes no prediction. */
 export interface AnnotatedModel {
   readonly model: Model;
   /** Node names. */
   readonly layers: ReadonlySet<string>;
+  /** How to quantize some of them, by node name; the others are quantized as the scheme does it. */
+  readonly configs?: ReadonlyMap<string, QuantizeConfig>;
 }
 
 /**
  * Marks every layer for quantization (tfmot `quantize_annotate_model`).
  *
- * @param model - a model, or one that has annotations already
+ * @param model - a model, or one that has annotations already: their configs are kept
  * @example
  * ```ts
  * import { quantizeAnnotateModel, zoo } from 'pcqat';
@@ -22,7 +25,7 @@ export interface AnnotatedModel {
  */
 export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedModel {
   const source = 'model' in model ? model.model : model;
-  return { model: source, layers: new Set(annotatable(source).map((node) => node.name)) };
+  return { ...annotated(model), layers: new Set(annotatable(source).map((node) => node.name)) };
 }
 
 /**
@@ -31,7 +34,8 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
  *
  * @param model - a model, or one that has annotations already: the new ones are added
  * @param layers - node names, or a predicate
- * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers
+ * @param config - how to quantize them. Default: as the scheme does it, or as an earlier annotation of the layer says
+ * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers, `ERR_OPTION` for a bad config, naming layer and field
  * @example
  * ```ts
  * import { quantizeAnnotateLayer, quantizeApply, zoo } from 'pcqat';
@@ -42,20 +46,30 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
 export function quantizeAnnotateLayer(
   model: Model | AnnotatedModel,
   layers: string | readonly string[] | ((node: GraphNode) => boolean),
+  config?: QuantizeConfig,
 ): AnnotatedModel {
-  const source = 'model' in model ? model.model : model;
-  const candidates = annotatable(source);
-  const known = new Set(candidates.map((node) => node.name));
+  const before = annotated(model);
+  const candidates = annotatable(before.model);
+  const known = new Map(candidates.map((node) => [node.name, node]));
   const names =
     typeof layers === 'function' ? candidates.filter(layers).map((node) => node.name) : typeof layers === 'string' ? [layers] : layers;
+  const configs = new Map(before.configs);
   for (const name of names) {
-    if (known.has(name)) continue;
+    const node = known.get(name);
+    if (node !== undefined) {
+      if (config !== undefined) configs.set(name, checkConfig(config, node));
+      continue;
+    }
     throw new PcqatError('ERR_UNKNOWN_LAYER', `'${name}' is no layer that can be quantized`, {
       where: 'quantizeAnnotateLayer',
-      remedy: `Layers are ${[...known].join(', ')}.`,
+      remedy: `Layers are ${[...known.keys()].join(', ')}.`,
     });
   }
-  return { model: source, layers: new Set([...('model' in model ? model.layers : []), ...names]) };
+  return { model: before.model, layers: new Set([...before.layers, ...names]), configs };
+}
+
+function annotated(model: Model | AnnotatedModel): Required<AnnotatedModel> {
+  return 'model' in model ? { configs: new Map(), ...model } : { model, layers: new Set(), configs: new Map() };
 }
 
 /** Everything but the input, which is quantized whenever a layer that reads it is. */

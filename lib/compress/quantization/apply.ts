@@ -1,13 +1,14 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import { loadBinding } from '../../native.js';
-import { rangeOf } from '../materialize.js';
 import { warnNotice, type OnNotice } from '../notice.js';
 import { isWeighted, kernelOf, type WeightedNode } from '../registry.js';
 import { clusteredAs, draftOf, forgetClusters, requireFinite, weightOf, type ModelDraft } from '../state.js';
 import { quantizeAnnotateModel, type AnnotatedModel } from './annotate.js';
+import { checkConfig, configuredOutputs, setOutputQuantizer, type QuantizeConfig, startOfWeight, withWeightQuantizer } from './config.js';
 import { foldedPairs } from './normalize-signs.js';
 import { placeQuantizers } from './placement.js';
+import { allValuesQuantizer, movingAverageQuantizer, type Quantizer } from './quantizers.js';
 import { Default8BitQuantizeScheme, type ClusterRecord, type QuantizeScheme } from './schemes.js';
 
 /** Options of {@link quantizeApply}. */
@@ -29,6 +30,8 @@ export interface QuantizeOptions {
  * Puts 8-bit fake quantization on the annotated layers (Jacob et al. 2018; spec 3, 4; tfmot `quantize_apply`): kernels by the
  * scheme, outputs asymmetrically per tensor with moving-average ranges, once per int8 operator. Batch norm stays a float layer
  * with batch statistics between an unquantized convolution output and one fake quantization.
+ *
+ * A config given to `quantizeAnnotateLayer` replaces the default quantizers of its layer; the scheme's mask and codebook stay.
  *
  * @returns a new model to train with `fit` and to export with `convertToInt8`
  * @throws {@link PcqatError} `ERR_OPTION` when nothing is annotated or an option is bad, `ERR_UNSUPPORTED` when a kernel is still
@@ -60,14 +63,15 @@ export function quantizeApply(annotated: AnnotatedModel, options: QuantizeOption
     });
   }
   const { outputs, weights } = placeQuantizers(draft.graph, annotated.layers);
+  const configs = checkedConfigs(annotated);
+  const configured = configuredOutputs(draft.graph, configs, outputs);
   for (const node of draft.graph.nodes) {
-    if (isWeighted(node) && weights.has(node.name)) quantizeWeight(draft, node, scheme, onNotice);
+    if (isWeighted(node) && weights.has(node.name)) {
+      quantizeWeight(draft, node, { scheme, onNotice, rangeInit, quantizer: configs.get(node.name)?.weights });
+    }
     if (!outputs.has(node.name)) continue;
-    const isInput = node.op === 'input';
-    const start = rangeInit === 'data' || isInput ? 0 : 6;
-    draft.quantizers.set(node.name, { bits: 8, update: isInput ? 'runningMinMax' : 'movingAverage', decay, rangeInit });
-    draft.tensors.set(`${node.name}:min`, { shape: [1], data: Float32Array.of(0 - start) });
-    draft.tensors.set(`${node.name}:max`, { shape: [1], data: Float32Array.of(start) });
+    const chosen = configured.get(node.name) ?? (node.op === 'input' ? allValuesQuantizer() : movingAverageQuantizer());
+    if (chosen !== false) setOutputQuantizer(draft, node.name, chosen, { decay, rangeInit });
   }
   warnOfNegativeScales(draft, onNotice);
   return draft;
@@ -87,7 +91,29 @@ export function quantizeModel(model: Model, options: QuantizeOptions = {}): Mode
   return quantizeApply(quantizeAnnotateModel(model), options);
 }
 
-function quantizeWeight(draft: ModelDraft, node: WeightedNode, scheme: QuantizeScheme, onNotice: OnNotice): void {
+/** Configs may be made by hand, or come from JSON. */
+function checkedConfigs({ model, layers, configs = new Map() }: AnnotatedModel): ReadonlyMap<string, QuantizeConfig> {
+  const nodes = new Map(model.graph.nodes.map((node) => [node.name, node]));
+  const checked = new Map<string, QuantizeConfig>();
+  for (const [name, config] of configs) {
+    const node = nodes.get(name);
+    if (node === undefined || !layers.has(name)) {
+      throw new PcqatError('ERR_OPTION', 'a config belongs to no annotated layer', { where: `layer '${name}'` });
+    }
+    checked.set(name, checkConfig(config, node));
+  }
+  return checked;
+}
+
+interface WeightOptions {
+  readonly scheme: QuantizeScheme;
+  readonly onNotice: OnNotice;
+  readonly rangeInit: 'data' | 'reference';
+  /** Instead of the scheme's. */
+  readonly quantizer: Quantizer | false | undefined;
+}
+
+function quantizeWeight(draft: ModelDraft, node: WeightedNode, { scheme, onNotice, rangeInit, quantizer }: WeightOptions): void {
   const parameter = kernelOf(node);
   const old = draft.chains.get(parameter);
   if (old !== undefined) {
@@ -103,14 +129,15 @@ function quantizeWeight(draft: ModelDraft, node: WeightedNode, scheme: QuantizeS
   }
   const weight = weightOf(draft, parameter);
   requireFinite(weight);
-  const { chain, state, notices } = scheme.planWeight(node, weight, recordOf(draft, parameter));
+  const { chain: planned, state, notices } = scheme.planWeight(node, weight, recordOf(draft, parameter));
+  const chain = quantizer === undefined ? planned : withWeightQuantizer(planned, quantizer);
   for (const notice of notices) onNotice({ layer: node.name, ...notice });
   for (const [name, tensor] of Object.entries(state)) draft.tensors.set(`${parameter}:${name}`, tensor);
-  draft.chains.set(parameter, chain);
-  if (chain.codebook !== undefined) assign(draft, parameter);
+  if (chain !== undefined) draft.chains.set(parameter, chain);
+  if (chain?.codebook !== undefined) assign(draft, parameter);
   else forgetClusters(draft, parameter); // training will move the values apart
-  if (chain.fakeQuant !== undefined) {
-    const range = rangeOf(weight.data, chain.fakeQuant.perChannel ? weight.channels : 0);
+  if (chain?.fakeQuant !== undefined) {
+    const range = startOfWeight(weight, chain.fakeQuant, quantizer, rangeInit);
     draft.tensors.set(`${parameter}:min`, { shape: [range.min.length], data: range.min });
     draft.tensors.set(`${parameter}:max`, { shape: [range.max.length], data: range.max });
   }

@@ -4,6 +4,7 @@ import type { TfliteModel } from '../../formats/tflite/types.js';
 import type { Model } from '../../graph/model.js';
 import { inferShapes } from '../../graph/shapes.js';
 import { validateGraph } from '../../graph/validate.js';
+import { checkChain } from '../invariants.js';
 import { emitLayer, type EmitContext } from './emit.js';
 import { int8Layers } from './int8-layers.js';
 import { activationRanges } from './ranges.js';
@@ -31,10 +32,13 @@ export interface ConvertOptions {
  * - ReLU, ReLU6 and batch norm are fused, dropout is dropped. A dense layer with batch norm becomes a 1×1 convolution, because
  *   only that has a scale per channel in old runtimes; a batch norm that stands alone becomes a depthwise convolution.
  *
+ * Quantizers of a {@link QuantizeConfig} come out with the scale and zero point of their ranges: symmetric, narrow weights of 2 to 8 bits;
+ * outputs of 8 bits, or of fewer where a ReLU bounds them.
+ *
  * Clustered and masked weights are computed from the model's present state, last update included.
  *
  * @throws PcqatError `ERR_OPTION` without `representativeData` when a layer has no trained range, or for a bad `samples`; `ERR_NON_FINITE`
- * for NaN or infinity in weights, ranges or data; `ERR_INVARIANT` naming the layer when zeros or codebooks would not survive; `ERR_GRAPH` when
+ * for NaN or infinity in weights, ranges or data; `ERR_UNSUPPORTED` naming the layer for a quantizer that int8 cannot express; `ERR_INVARIANT` naming the layer when zeros or codebooks would not survive; `ERR_GRAPH` when
  * there is nothing to convert; errors of {@link calibrate} for bad data.
  * @example
  * ```ts
@@ -54,6 +58,7 @@ export async function convertToInt8(model: Model, options: ConvertOptions = {}):
     throw new PcqatError('ERR_OPTION', `samples is ${samples} but must be an integer of at least 1`, { where: 'samples' });
   }
   validateGraph(model.graph);
+  for (const parameter of model.chains.keys()) checkChain(model, parameter);
   const layers = int8Layers(model.graph, model.quantizers);
   const parameters = await activationRanges(model, layers, {
     samples,

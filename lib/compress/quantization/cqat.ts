@@ -24,10 +24,12 @@ export function stripClusteringCqat(model: Model): Model {
     if (codebook === undefined || fakeQuant === undefined) continue;
     const { shape, channels } = weightOf(model, parameter);
     const data = materializeWeight(model, parameter);
-    const range = rangeOf(data, fakeQuant.perChannel ? channels : 0);
     draft.tensors.set(parameter, { shape, data });
-    draft.tensors.set(`${parameter}:min`, { shape: [range.min.length], data: range.min });
-    draft.tensors.set(`${parameter}:max`, { shape: [range.max.length], data: range.max });
+    if (fakeQuant.update === undefined || fakeQuant.update === 'lastValue') {
+      const range = rangeOf(data, fakeQuant.perChannel ? channels : 0, fakeQuant);
+      draft.tensors.set(`${parameter}:min`, { shape: [range.min.length], data: range.min });
+      draft.tensors.set(`${parameter}:max`, { shape: [range.max.length], data: range.max });
+    }
     dropStates(draft, parameter, ['centroids', 'indices', 'zero_index']);
     draft.chains.set(
       parameter,

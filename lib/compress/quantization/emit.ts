@@ -29,7 +29,9 @@ export function emitLayer(context: EmitContext, layer: Int8Layer, inputs: readon
     case 'depthwiseConv2d':
       return emitDepthwise(context, layer, node, input);
     case 'dense':
-      return layer.batchNorm === undefined ? emitDense(context, layer, node, input) : emitDenseAsConvolution(context, layer, node, input);
+      return hasScalePerChannel(context, layer)
+        ? emitDenseAsConvolution(context, layer, node, input)
+        : emitDense(context, layer, node, input);
     case 'batchNorm':
       return emitBatchNorm(context, layer, input);
     case 'add':
@@ -91,7 +93,12 @@ function emitDense(context: EmitContext, layer: Int8Layer, node: DenseNode, inpu
   return weighted(context, layer, 'FULLY_CONNECTED', input, kernel, weights, fused(layer));
 }
 
-/** Dense + batch norm: a 1×1 convolution over a 1×1 image, whose scales per channel can take the batch norm (fixes W15). */
+/** Scales per channel come from a batch norm, or from a weight quantizer per axis. */
+function hasScalePerChannel({ model }: EmitContext, { batchNorm, node }: Int8Layer): boolean {
+  return batchNorm !== undefined || model.chains.get(`${node.name}/kernel`)?.fakeQuant?.perChannel === true;
+}
+
+/** Dense with a scale per channel: a 1×1 convolution over a 1×1 image, because old runtimes compute a dense layer with one scale only (batch norm: fixes W15). */
 function emitDenseAsConvolution(context: EmitContext, layer: Int8Layer, node: DenseNode, input: Int8Value): Int8Value {
   const { program } = context;
   const depth = input.shape[0] ?? 0;

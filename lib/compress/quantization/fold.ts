@@ -1,7 +1,9 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { BatchNormNode } from '../../graph/types.js';
+import type { ChainFakeQuant } from '../chains.js';
 import { materializeWeight, rangeOf, weightRange } from '../materialize.js';
+import { weightOf } from '../state.js';
 import { roundHalfAway, weightScale } from './parameters.js';
 
 /** What an int8 operator with weights stores. */
@@ -46,7 +48,8 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   const kernel = layer === undefined ? new Float32Array(channels).fill(1) : finite(materializeWeight(model, parameter), parameter);
   const fakeQuant = layer === undefined ? undefined : model.chains.get(parameter)?.fakeQuant;
   const folded = fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, i % channels)) : kernel;
-  const range = fakeQuant === undefined ? rangeOf(folded, options.perChannel ? channels : 0).max : weightRange(model, parameter).max;
+  const range =
+    fakeQuant === undefined ? rangeOf(folded, options.perChannel ? channels : 0).max : symmetricRange(model, parameter, fakeQuant);
   const bits = fakeQuant?.bits ?? 8;
   const largestCode = 2 ** (bits - 1) - 1;
 
@@ -75,6 +78,17 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   return { codes, channels, scales, bias, biasScales, irregularChannels };
 }
 
+/** Largest values of the range: TFLite's int8 weights have the zero point 0 and as many codes below it as above. */
+function symmetricRange(model: Model, parameter: string, { symmetric, narrowRange, update }: ChainFakeQuant): Float32Array {
+  const { min, max } = weightRange(model, parameter);
+  const declared = (symmetric !== false || update === 'none') && narrowRange !== false;
+  if (declared && max.every((high, c) => at(min, c) === -high)) return max;
+  throw new PcqatError('ERR_UNSUPPORTED', 'int8 weights need a symmetric, narrow range', {
+    where: `layer '${parameter.slice(0, parameter.lastIndexOf('/'))}'`,
+    remedy: 'Quantize the weights with symmetric and narrowRange, as lastValueQuantizer() does.',
+  });
+}
+
 /** `y = factor · (w * x) + offset` per channel: the batch norm and bias around the kernel. */
 function affine(model: Model, { layer, batchNorm, channels }: FoldOptions): { factors: Float32Array; offsets: Float32Array } {
   const parameter = (name: string, fallback: number): Float32Array => {
@@ -101,23 +115,29 @@ function at(values: ArrayLike<number>, i: number): number {
 }
 
 /**
- * Checks what conversion promises for a clustered kernel with one range: zeros stay code 0, and the whole tensor has no more distinct
- * codes than its codebook has values. (A channel with a negative or enlarged scale cannot keep the second promise.)
+ * Checks what conversion promises: zeros stay code 0; a clustered kernel with one range has no more distinct codes in the whole tensor
+ * than its codebook has values, one with a codebook per channel no more in any channel. (A channel with a negative or enlarged scale
+ * cannot keep the second promise.)
  */
 export function assertCodebook(model: Model, layer: string, { codes, irregularChannels }: Int8Weights): void {
   const parameter = `${layer}/kernel`;
   const chain = model.chains.get(parameter);
-  if (chain?.fakeQuant === undefined) return;
+  if (chain === undefined) return;
   const broken = (problem: string): PcqatError =>
     new PcqatError('ERR_INVARIANT', problem, {
       where: `layer '${layer}'`,
       remedy: 'This is a defect of pcqat; please report it with the model.',
     });
   const kernel = materializeWeight(model, parameter);
-  const lost = kernel.findIndex((w, i) => w === 0 && codes[i] !== 0);
-  if (lost >= 0) throw broken(`weight ${lost} is 0 but has the code ${codes[lost]}`);
-  if (chain.codebook === undefined || chain.codebook.perChannel || chain.fakeQuant.perChannel || irregularChannels > 0) return;
-  const size = model.tensors.get(`${parameter}:centroids`)?.data.length ?? 0;
-  const distinct = new Set(codes).size;
+  const lost = kernel.filter((w, i) => w === 0 && codes[i] !== 0).length;
+  if (lost > 0) throw broken(`${lost} weights are 0 but have another code`);
+  const { codebook, fakeQuant } = chain;
+  if (codebook === undefined || fakeQuant === undefined || irregularChannels > 0) return;
+  if (!codebook.perChannel && fakeQuant.perChannel) return;
+  const size = model.tensors.get(`${parameter}:centroids`)?.shape.at(-1) ?? 0;
+  const rows = codebook.perChannel ? weightOf(model, parameter).channels : 1;
+  const codesOfRows = Array.from({ length: rows }, () => new Set<number>());
+  codes.forEach((code, i) => codesOfRows[i % rows]?.add(code));
+  const distinct = Math.max(...codesOfRows.map((row) => row.size));
   if (distinct > size) throw broken(`${distinct} distinct codes come out of a codebook of ${size} values`);
 }

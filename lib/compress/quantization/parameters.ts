@@ -17,24 +17,35 @@ export function roundHalfAway(x: number): number {
   return Math.sign(x) * Math.round(Math.abs(x));
 }
 
+/** Codes of an activation's fake quantization. */
+export interface CodeForm {
+  /** Default 8. */
+  readonly bits?: number;
+  /** Default `false`. */
+  readonly narrowRange?: boolean;
+}
+
 /**
  * Scale and zero point of an int8 activation with the range `[min, max]`, which is widened to include 0.
- * The zero point is derived from the end of the range that gives the smaller rounding error.
+ * The zero point is derived from the end of the range that gives the smaller rounding error. With fewer codes than 256, the largest is
+ * 127: what is above the range saturates there.
  */
-export function activationParameters(min: number, max: number): ActivationParameters {
+export function activationParameters(min: number, max: number, { bits = 8, narrowRange = false }: CodeForm = {}): ActivationParameters {
+  const lowest = narrowRange ? 1 : 0;
+  const highest = 2 ** bits - 1;
   let low = Math.min(min, 0);
   let high = Math.max(max, 0);
   if (high - low < NARROWEST) {
     low = Math.min(low, -NARROWEST / 2);
     high = Math.max(high, NARROWEST / 2);
   }
-  const scale = (high - low) / 255;
-  const fromLow = -low / scale;
-  const fromHigh = 255 - high / scale;
-  const errorLow = Math.abs(low / scale);
-  const errorHigh = 255 + Math.abs(high / scale);
+  const scale = (high - low) / (highest - lowest);
+  const fromLow = lowest - low / scale;
+  const fromHigh = highest - high / scale;
+  const errorLow = lowest + Math.abs(low / scale);
+  const errorHigh = highest + Math.abs(high / scale);
   const zeroPoint = roundHalfAway(errorLow < errorHigh ? fromLow : fromHigh);
-  return { scale: Math.fround(scale), zeroPoint: Math.min(Math.max(zeroPoint, 0), 255) - 128 };
+  return { scale: Math.fround(scale), zeroPoint: Math.min(Math.max(zeroPoint, lowest), highest) - highest + 127 };
 }
 
 /** Softmax has fixed parameters in TFLite: 1/256 and −128. */

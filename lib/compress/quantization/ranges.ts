@@ -22,6 +22,7 @@ export async function activationRanges(
   layers: readonly Int8Layer[],
   options: RangeOptions,
 ): Promise<ReadonlyMap<string, ActivationParameters>> {
+  for (const layer of layers) requireInt8Output(model, layer);
   const outputs = layers.filter(needsRange).map(({ output }) => output);
   const missing = outputs.filter((output) => !model.quantizers.has(output));
   const observed = missing.length === 0 ? model : await observe(model, missing, options);
@@ -35,9 +36,25 @@ export async function activationRanges(
           remedy: 'Train the model with fit, or call calibrate, before converting it.',
         });
       }
-      return [output, activationParameters(min, max)];
+      return [output, activationParameters(min, max, model.quantizers.get(output))];
     }),
   );
+}
+
+/**
+ * An int8 operator clamps at −128 and 127 and, with a ReLU, at zero. Fewer codes than 256 therefore come out as trained where a ReLU bounds
+ * them below and 127 above. (One code less, of a narrow range, is allowed everywhere, as in the reference: only values below the range
+ * get it.)
+ */
+function requireInt8Output(model: Model, layer: Int8Layer): void {
+  const { bits = 8 } = model.quantizers.get(layer.output) ?? {};
+  if (bits === 8) return;
+  const bounded = layer.activation !== 'NONE' || layer.node.op === 'relu' || layer.node.op === 'relu6';
+  if (bounded && needsRange(layer)) return;
+  throw new PcqatError('ERR_UNSUPPORTED', `an output of ${bits} bits without a ReLU cannot be kept to its codes in int8`, {
+    where: `layer '${layer.output}'`,
+    remedy: 'Quantize it to 8 bits, or put the quantizer behind a ReLU.',
+  });
 }
 
 function bound(model: Model, node: string, which: 'min' | 'max'): number {

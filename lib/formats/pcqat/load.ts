@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { checkChain } from '../../compress/invariants.js';
 import { validateSchedule } from '../../compress/sparsity/schedules.js';
 import { PcqatError } from '../../errors.js';
 import { listParameters, type Model, type OptimizerState, type Tensor } from '../../graph/model.js';
@@ -75,7 +76,8 @@ function parseJson(text: string): ModelFile {
 }
 
 /** Values that index other arrays or select by being 0 or 1 must be in range before native code sees them. */
-function checkState({ chains, tensors }: Model): void {
+function checkState(model: Model): void {
+  const { chains, tensors } = model;
   const inRange = (name: string, low: number, high: number): void => {
     const data = tensors.get(name)?.data ?? [];
     for (const value of data)
@@ -84,10 +86,12 @@ function checkState({ chains, tensors }: Model): void {
   for (const [weight, { mask, codebook }] of chains) {
     if (mask !== undefined) inRange(`${weight}:mask`, 0, 1);
     if (mask?.pruning !== undefined) validateSchedule(mask.pruning.schedule);
-    const k = tensors.get(`${weight}:centroids`)?.shape.at(-1) ?? 0;
-    if (codebook === undefined) continue;
-    inRange(`${weight}:indices`, 0, k - 1);
-    inRange(`${weight}:zero_index`, -1, k - 1);
+    const k = tensors.get(`${weight}:centroids`)?.shape.at(-1);
+    if (codebook !== undefined && k !== undefined) {
+      inRange(`${weight}:indices`, 0, k - 1);
+      inRange(`${weight}:zero_index`, -1, k - 1);
+    }
+    checkChain(model, weight);
   }
 }
 
@@ -124,7 +128,7 @@ function readOptimizer(
 /**
  * The model in the two files of {@link encodeModel}. Every number is checked before it is used.
  *
- * @throws PcqatError `ERR_FORMAT` naming the field; `ERR_GRAPH`, `ERR_UNKNOWN_LAYER`, `ERR_SHAPE`, `ERR_OPTION` for a graph or schedule that is wrong in itself.
+ * @throws PcqatError `ERR_FORMAT` naming the field; `ERR_INVARIANT` when a chain cannot keep zeros or clusters; `ERR_GRAPH`, `ERR_UNKNOWN_LAYER`, `ERR_SHAPE`, `ERR_OPTION` for a graph or schedule that is wrong in itself.
  */
 export function decodeModel(json: string, bin: Uint8Array): Model {
   return decodeFile(parseJson(json), bin);
@@ -156,7 +160,7 @@ function decodeFile(file: ModelFile, bin: Uint8Array): Model {
       (entry) => entry.node,
       (entry) => without(entry, 'node'),
       'quantizers',
-    ),
+    ) as Model['quantizers'],
   };
   if (file.optimizer !== undefined) model.optimizer = readOptimizer(file.optimizer, tensors, unpacker);
   unpacker.end();
@@ -189,7 +193,8 @@ async function readBounded(path: string, limit: number, field: string): Promise<
  * zeros and clusters kept.
  *
  * @param path - with or without `.json`
- * @throws PcqatError `ERR_IO` when a file cannot be read; `ERR_FORMAT`, `ERR_GRAPH`, `ERR_UNKNOWN_LAYER` when it is damaged, naming the field or layer.
+ * @throws PcqatError `ERR_IO` when a file cannot be read; `ERR_FORMAT`, `ERR_GRAPH`, `ERR_UNKNOWN_LAYER` when it is damaged, naming the field or layer;
+ *   `ERR_INVARIANT` naming the layer and the number of weights when its masks and codebooks contradict each other.
  *
  * @example
  * ```ts

@@ -8,6 +8,8 @@ const name = z.string().min(1).max(400);
 const count = z.int().min(0);
 const bits = z.int().min(2).max(8);
 const fraction = z.number().min(0).lt(1);
+const update = z.enum(['lastValue', 'movingAverage', 'runningMinMax', 'none']);
+const form = { symmetric: z.boolean().optional(), narrowRange: z.boolean().optional() };
 const pair = z.tuple([z.int().min(1), z.int().min(1)]);
 const shape = z.array(z.int().min(1)).max(8);
 const window = { beginStep: z.int(), endStep: z.int(), frequency: z.int() };
@@ -37,13 +39,14 @@ const chain = z.strictObject({
       frozen: z.boolean().optional(),
     })
     .optional(),
-  fakeQuant: z.strictObject({ bits, perChannel: z.boolean() }).optional(),
+  fakeQuant: z.strictObject({ bits, perChannel: z.boolean(), ...form, update: update.optional(), decay: fraction.optional() }).optional(),
 });
 
 const quantizer = z.strictObject({
   node: name,
   bits,
-  update: z.enum(['movingAverage', 'runningMinMax', 'none']),
+  ...form,
+  update,
   decay: fraction,
   rangeInit: z.enum(['data', 'reference']),
 });
