@@ -64,10 +64,15 @@ function isSupported(node: GraphNode, wiring: Wiring): boolean {
     case 'batchNorm':
     case 'dropout':
     case 'globalAveragePool2d':
+    case 'leakyRelu':
+    case 'multiply':
     case 'relu':
     case 'relu6':
+    case 'sigmoid':
     case 'zeroPad2d':
       return true;
+    case 'upSampling2d':
+      return node.interpolation === 'bilinear';
     case 'conv2d':
       return isPointwise(node);
     case 'depthwiseConv2d':
