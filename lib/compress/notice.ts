@@ -34,7 +34,13 @@ export interface CompressionNotice {
 export type OnNotice = (notice: CompressionNotice) => void;
 
 /** Notices that a caller expects: nothing is lost, so they are not worth a process warning. */
-const expected: ReadonlySet<NoticeCode> = new Set(['depthwise-not-selected', 'already-treated', 'no-zeros', 'not-clustered', 'not-allowed']);
+const expected: ReadonlySet<NoticeCode> = new Set([
+  'depthwise-not-selected',
+  'already-treated',
+  'no-zeros',
+  'not-clustered',
+  'not-allowed',
+]);
 
 /** Used when the caller gives no `onNotice`: a Node process warning for what may cost sparsity or clusters. */
 export function warnNotice(notice: CompressionNotice): void {

@@ -75,7 +75,8 @@ export interface ModelDraft {
 export function requireModel(value: unknown): asserts value is Model {
   const { graph, tensors, chains, quantizers } = (value ?? {}) as Partial<Model>;
   if ([tensors, chains, quantizers].every((map) => map instanceof Map) && Array.isArray(graph?.nodes)) return;
-  const given = value === null || value === undefined ? String(value) : `a ${Object.getPrototypeOf(value)?.constructor?.name ?? typeof value}`;
+  const given =
+    value === null || value === undefined ? String(value) : `a ${Object.getPrototypeOf(value)?.constructor?.name ?? typeof value}`;
   throw new PcqatError('ERR_OPTION', `a Model is needed, not ${given}`, {
     where: 'model',
     remedy: 'Make one with createModel, loadModel or the zoo; choose layers with `layers`.',

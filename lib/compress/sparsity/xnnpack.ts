@@ -10,8 +10,7 @@ class Wiring {
 
   constructor(readonly graph: Graph) {
     this.#byName = new Map(graph.nodes.map((node) => [node.name, node]));
-    for (const node of graph.nodes)
-      for (const input of node.inputs) this.#readers.set(input, [...(this.#readers.get(input) ?? []), node]);
+    for (const node of graph.nodes) for (const input of node.inputs) this.#readers.set(input, [...(this.#readers.get(input) ?? []), node]);
   }
 
   producers = (node: GraphNode): GraphNode[] => node.inputs.flatMap((input) => this.#byName.get(input) ?? []);
@@ -46,7 +45,8 @@ class Wiring {
 
 const is = (pair: Pair, value: number): boolean => pair[0] === value && pair[1] === value;
 const pads = (node: ZeroPad2dNode | undefined, sides: number): boolean => node?.padding.every((pair) => is(pair, sides)) === true;
-const isPointwise = ({ kernelSize, strides, dilation }: Conv2dNode): boolean => [kernelSize, strides, dilation].every((pair) => is(pair, 1));
+const isPointwise = ({ kernelSize, strides, dilation }: Conv2dNode): boolean =>
+  [kernelSize, strides, dilation].every((pair) => is(pair, 1));
 
 /** 3×3 or 5×5, stride 1 with SAME padding, or stride 1 or 2 behind an explicit padding of 1 or 2 on each side. */
 function isSupportedDepthwise(node: DepthwiseConv2dNode, padding: ZeroPad2dNode | undefined): boolean {
