@@ -96,7 +96,7 @@ describe('A step that is not finite', () => {
     expect(await found(3e38)).to.equal('layer0');
     expect(await found(1e30)).to.equal('layer1');
     expect(await found(1e12)).to.equal('layer2');
-    expect(await found(1)).to.equal(undefined);
+    expect(await found(1e-12)).to.equal(undefined);
   });
 
   it('is found although relu clamps negative infinities', async () => {
