@@ -2,6 +2,7 @@ export { assertCertificate, certifyWeights, type WeightCertificate } from './com
 export type { ActivationQuantizer, ChainCodebook, ChainFakeQuant, ChainMask, Technique, WeightChain } from './compress/chains.js';
 export type { CentroidInit } from './compress/clustering/centroids.js';
 export { clusterWeights, type ClusterOptions } from './compress/clustering/cluster.js';
+export { chooseGranularity, type Granularity, type GranularityChoice, type GranularityOptions } from './compress/clustering/granularity.js';
 export { stripClustering } from './compress/clustering/strip.js';
 export { materializeWeight, weightRange, type WeightRange } from './compress/materialize.js';
 export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.js';
@@ -10,6 +11,7 @@ export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/q
 export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
 export { normalizeBatchNormSigns } from './compress/quantization/normalize-signs.js';
+export { projectCodebooks, type ProjectOptions } from './compress/quantization/project.js';
 export {
   Default8BitClusterPreserveQuantizeScheme,
   Default8BitPrunePreserveQuantizeScheme,
@@ -53,7 +55,28 @@ export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js'
 export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
+export { assertFidelity, measureFidelity, type Fidelity } from './evaluate/fidelity.js';
+export {
+  findForeignRuntime,
+  loadForeignRuntime,
+  type ForeignRuntime,
+  type ForeignRuntimeName,
+  type FoundRuntime,
+} from './evaluate/foreign.js';
 export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
+export type { LayerDifference } from './evaluate/simulation.js';
+export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
+export type { CertificateMismatch } from './formats/certificate/compare.js';
+export { certificatePath, parseCertificate, readCertificate, writeCertificate } from './formats/certificate/file.js';
+export {
+  certificateSchema,
+  type Agreement,
+  type CertifiedLayer,
+  type CertifiedOperator,
+  type CertifiedTensor,
+  type ExportCertificate,
+} from './formats/certificate/schema.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
@@ -96,7 +119,17 @@ export type { ColumnName, Recipe, RecipeInput } from './pipeline/recipe.js';
 export { runRecipe, type RunOptions } from './pipeline/run.js';
 export { reportHtml } from './report/html.js';
 export { markdownTable, textTable } from './report/table.js';
-export type { ColumnReport, DataReport, EpochReport, Histogram, LayerReport, MachineReport, Report, StageReport } from './report/types.js';
+export type {
+  ColumnReport,
+  DataReport,
+  EpochReport,
+  FidelityReport,
+  Histogram,
+  LayerReport,
+  MachineReport,
+  Report,
+  StageReport,
+} from './report/types.js';
 export { calibrate, type CalibrateOptions } from './train/calibrate.js';
 export type { Callbacks, StepInfo, Summary } from './train/callbacks.js';
 export type { FitOptions } from './train/fit-options.js';

@@ -7,6 +7,7 @@ import { demoCommand } from './commands/demo.js';
 import { infoCommand } from './commands/info.js';
 import { inspectCommand } from './commands/inspect.js';
 import { runCommand } from './commands/run.js';
+import { verifyCommand } from './commands/verify.js';
 import { describeError } from './errors.js';
 
 const FAILURE = 1;
@@ -78,6 +79,16 @@ function program(): Command {
     .option('--json', 'print one JSON object', false)
     .option('--verbose', 'print stack traces of errors', false)
     .action(inspectCommand);
+
+  root
+    .command('verify')
+    .description('check a .tflite file against its certificate: every layer, tensor and operator, and the fidelity on its probe')
+    .argument('<file>', '.tflite file')
+    .argument('[certificate]', 'certificate (default: the one beside the file)')
+    .addOption(new Option('--threads <n>', 'worker threads; results do not depend on it (default: one per core)').argParser(threads))
+    .option('--json', 'print one JSON object', false)
+    .option('--verbose', 'print stack traces of errors', false)
+    .action(verifyCommand);
 
   root
     .command('info')

@@ -25,6 +25,10 @@ export interface ChainCodebook {
   /** Pin centroid `<weight>:zero_index` (`i32`, `[1]` or `[channels]`, −1 = none) to zero. Absent: nothing is pinned. */
   readonly zeroPin?: 'index' | 'equal';
   readonly aggregation: 'sum' | 'average';
+  /**
+   * Centroids lie on the grid of the code scale and neither they nor the assignment train any more (`projectCodebooks`). Absent: `false`.
+   */
+  readonly frozen?: boolean;
 }
 
 /** Weight fake quantization, symmetric, narrow, LastValue. State: `<weight>:min`, `<weight>:max` (`[1]` or `[channels]`). */

@@ -19,7 +19,9 @@ export type NoticeCode =
   /** More distinct values than a codebook can have (1024, or as many clusters as the weight had): the weight was not clustered. */
   | 'too-many-values'
   /** A batch norm scale is negative, so folding it negates codes of that channel: more codes than clusters are possible. */
-  | 'negative-gamma';
+  | 'negative-gamma'
+  /** One codebook for the tensor but a scale per channel: the centroids have no common integer grid to lie on. */
+  | 'no-common-grid';
 
 /** One thing that a technique did not do, or did in another way than asked. Nothing is skipped without one. */
 export interface CompressionNotice {

@@ -93,6 +93,14 @@ export function subset(dataset: Dataset, indices: ArrayLike<number>, name: strin
   return { ...dataset, name, size: indices.length, x, y };
 }
 
+/** The first rows of a data set, as views of its arrays; all of it when it has no more. */
+export function firstRows(data: Dataset, rows: number): Dataset {
+  const size = Math.min(rows, data.size);
+  const labels = data.size === 0 ? 0 : data.y.length / data.size;
+  const rowSize = data.inputShape.reduce((product, dimension) => product * dimension, 1);
+  return { ...data, size, x: data.x.subarray(0, size * rowSize), y: data.y.subarray(0, size * labels) };
+}
+
 function checkedRowSize(shape: Shape, where: string): number {
   const bad = shape.length === 0 || shape.some((dimension) => !Number.isSafeInteger(dimension) || dimension < 1);
   if (bad) throw new PcqatError('ERR_SHAPE', `inputShape [${shape.join(', ')}] must hold positive integers`, { where });

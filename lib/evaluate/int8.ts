@@ -160,8 +160,8 @@ function largest(values: Float32Array): number {
   return values.reduce((best, value, i) => (value > (values[best] ?? 0) ? i : best), 0);
 }
 
-/** As TFLite's QUANTIZE: `round(x / scale) + zero point`, halves away from zero, in f32. */
-function quantize(x: Float32Array, { name, dtype, scale, zeroPoint }: TfliteTensor): Int8Array | Uint8Array | Float32Array {
+/** Real numbers as the values of a tensor. As TFLite's QUANTIZE: `round(x / scale) + zero point`, halves away from zero, in f32. */
+export function quantize(x: Float32Array, { name, dtype, scale, zeroPoint }: TfliteTensor): Int8Array | Uint8Array | Float32Array {
   const bad = x.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) throw new PcqatError('ERR_NON_FINITE', `input value ${bad} is ${x[bad]}`, { where: `tensor '${name}'` });
   if (dtype === 'float32') return x;
@@ -176,7 +176,8 @@ function quantize(x: Float32Array, { name, dtype, scale, zeroPoint }: TfliteTens
   return result;
 }
 
-function dequantize(y: Int8Array | Uint8Array | Float32Array, { scale, zeroPoint }: TfliteTensor): Float32Array {
+/** The real numbers that the values of a tensor stand for. */
+export function dequantize(y: Int8Array | Uint8Array | Float32Array, { scale, zeroPoint }: TfliteTensor): Float32Array {
   if (y instanceof Float32Array) return y;
   const [step = 1, zero = 0] = [scale[0], zeroPoint[0]];
   return Float32Array.from(y, (value) => step * (value - zero));

@@ -29,10 +29,12 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
   const share = (fraction: number, most: number): number => Math.min(most, Math.max(1, Math.round(fraction * epochs)));
   const base = share(0.45, epochs - 3);
   const prune = share(0.2, epochs - base - 2);
-  const cluster = share(0.15, epochs - base - prune - 1);
+  const cluster = share(0.2, epochs - base - prune - 1);
+  // A short stage after the codebooks are fixed, where there is an epoch for it; without it they are fixed at export.
+  const retune = Math.min(Math.round(0.05 * epochs), epochs - base - prune - cluster - 1);
   const float: Stage = { stage: 'float', epochs: base };
   const pruning: Stage = { stage: 'prune', epochs: prune, schedule: 'polynomial', initialSparsity: 0, updatesPerEpoch: 4 };
-  const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, perChannel: false, aggregation: 'sum' });
+  const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, granularity: 'auto', aggregation: 'sum' });
   switch (column) {
     case 'baseline':
       return [float, { stage: 'finetune', epochs: epochs - base }];
@@ -43,7 +45,13 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
     case 'prunedClustered':
       return [float, pruning, clustering(epochs - base - prune)];
     case 'pcqat':
-      return [float, pruning, clustering(cluster), { stage: 'pcqat', epochs: epochs - base - prune - cluster }];
+      return [
+        float,
+        pruning,
+        clustering(cluster),
+        { stage: 'pcqat', epochs: epochs - base - prune - cluster - retune },
+        ...(retune > 0 ? [{ stage: 'retune', epochs: retune } as const] : []),
+      ];
   }
 }
 
@@ -56,8 +64,10 @@ function checkOrder(stages: readonly Stage[], path: string): void {
     if (stage === 'float' && index > 0)
       throw recipeError(where, `'float' can only be the first stage`, `Use 'finetune' to go on training.`);
     if (stage === 'finetune' && index === 0) throw recipeError(where, `'finetune' has no stage to go on from`, `Start with 'float'.`);
-    if (stage !== 'finetune' && quantized)
-      throw recipeError(where, `'${stage}' comes after quantization`, `Only 'finetune' may follow it.`);
+    if (stage !== 'finetune' && stage !== 'retune' && quantized)
+      throw recipeError(where, `'${stage}' comes after quantization`, `Only 'finetune' and 'retune' may follow it.`);
+    if (stage === 'retune' && !seen.has('cqat') && !seen.has('pcqat'))
+      throw recipeError(where, `'retune' has no trained int8 codebooks to fix`, `Put it behind 'cqat' or 'pcqat'.`);
     if (stage === 'prune' && seen.has('cluster')) throw recipeError(where, `'prune' comes after 'cluster'`, `Prune before clustering.`);
     const needs = { pqat: ['prune'], cqat: ['cluster'], pcqat: ['prune', 'cluster'] } as const;
     for (const need of needs[stage as keyof typeof needs] ?? []) {

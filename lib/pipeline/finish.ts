@@ -4,11 +4,14 @@ import { join } from 'node:path';
 import { stripClustering } from '../compress/clustering/strip.js';
 import { materializeWeight } from '../compress/materialize.js';
 import { convertToInt8 } from '../compress/quantization/convert.js';
+import { projectCodebooks } from '../compress/quantization/project.js';
 import { kernelOf, weightedNodes } from '../compress/registry.js';
 import { stripPruning } from '../compress/sparsity/strip.js';
 import type { Dataset, DatasetSplits } from '../data/types.js';
+import { certifyExport } from '../evaluate/certify.js';
 import { evaluate } from '../evaluate/evaluate.js';
 import { evaluateInt8 } from '../evaluate/int8.js';
+import { certificatePath, writeCertificate } from '../formats/certificate/file.js';
 import { saveModel } from '../formats/pcqat/save.js';
 import { inspectTflite, type TfliteLayerSummary } from '../formats/tflite/inspect.js';
 import { readTflite } from '../formats/tflite/read.js';
@@ -55,7 +58,7 @@ function layerReports(model: Model, before: Model, layers: readonly TfliteLayerS
 }
 
 /**
- * Exports a trained column, reads the file back, proves what it promises and measures it.
+ * Exports a trained column, reads the file back, proves what it promises, certifies and measures it.
  *
  * @param before - the model after the first stage, for the histograms
  * @throws PcqatError `ERR_INVARIANT` where zeros or codes were lost
@@ -70,7 +73,7 @@ export async function finishColumn(
   const { out, data, signal, threads, plan } = context;
   const file = columnFile(column.name);
   const path = join(out, file);
-  const model = stripClustering(stripPruning(trained));
+  const model = projectCodebooks(stripClustering(stripPruning(trained)), { onNotice: () => undefined });
   const running = { ...(signal === undefined ? {} : { signal }), ...(threads === undefined ? {} : { threads }) };
   const quantized = model.quantizers.size > 0;
   const { accuracy } = await evaluate(model, data.test, running);
@@ -87,6 +90,8 @@ export async function finishColumn(
   const pruned = column.stages.some(({ stage }) => stage === 'prune');
   checkColumn(column.name, model, summary.layers, context.targets, pruned);
   const int8 = await evaluateInt8(readTflite(bytes, path), data.test, running);
+  const certificate = await certifyExport(model, bytes, { data: data.test, before: trained, ...running });
+  await writeCertificate(certificate, certificatePath(path));
   if (context.saveModels) await saveModel(trained, join(out, FILES[column.name]));
   const layers = layerReports(model, before, summary.layers);
   const weights = layers.reduce((sum, layer) => sum + layer.weights, 0);
@@ -96,6 +101,7 @@ export async function finishColumn(
     accuracyOf: quantized ? 'fake-int8' : 'float',
     int8Accuracy: int8.accuracy,
     file,
+    certificate: certificatePath(file),
     sha256: sha256(bytes),
     bytes: summary.bytes,
     gzipBytes: summary.gzipBytes,
@@ -104,6 +110,7 @@ export async function finishColumn(
     zeros: layers.reduce((sum, layer) => sum + layer.zeros * layer.weights, 0) / Math.max(1, weights),
     maxCodes: layers.reduce((most, { codes }) => Math.max(most, codes), 0),
     layers,
+    ...(certificate.fidelity.simulation === null ? {} : { fidelity: certificate.fidelity.simulation.data }),
     epochs: column.epochs,
     steps: column.steps,
     stages: column.pieces.map((id) => {

@@ -104,6 +104,7 @@ const layerSchema = z.strictObject({
     .union([z.int().min(2).max(256), z.literal(false)])
     .optional()
     .describe('Clusters of this layer; false leaves it alone'),
+  granularity: z.enum(['tensor', 'channel']).optional().describe('One codebook for this layer, or one per output channel'),
 });
 
 const columnsSchema = z.strictObject({

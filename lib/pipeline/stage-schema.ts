@@ -46,13 +46,19 @@ export const stageSchema = z.discriminatedUnion('stage', [
   z.strictObject({
     stage: z.literal('cluster'),
     ...common,
-    perChannel: z.boolean().default(false).describe('One codebook per output channel'),
+    granularity: z
+      .enum(['auto', 'tensor', 'channel'])
+      .default('auto')
+      .describe('One codebook for the layer, one per output channel, or chosen layer by layer by measured damage'),
     aggregation: z.enum(['sum', 'average']).default('sum').describe('Gradient of a centroid'),
   }),
   z.strictObject({ stage: z.literal('qat'), ...common, ...quantization }),
   z.strictObject({ stage: z.literal('pqat'), ...common, ...quantization }),
   z.strictObject({ stage: z.literal('cqat'), ...common, ...quantization }),
   z.strictObject({ stage: z.literal('pcqat'), ...common, ...quantization }),
+  z
+    .strictObject({ stage: z.literal('retune'), ...common })
+    .describe('Puts the codebooks of cqat or pcqat on the integer grid for good and trains what is left'),
 ]);
 
 /** The stages of a column, in order; `planColumns` checks which may follow which. */

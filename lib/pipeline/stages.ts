@@ -1,4 +1,5 @@
 import { clusterWeights } from '../compress/clustering/cluster.js';
+import { chooseGranularity } from '../compress/clustering/granularity.js';
 import { stripClustering } from '../compress/clustering/strip.js';
 import { quantizeAnnotateModel } from '../compress/quantization/annotate.js';
 import { quantizeApply } from '../compress/quantization/apply.js';
@@ -8,11 +9,13 @@ import {
   Default8BitQuantizeScheme,
   type QuantizeScheme,
 } from '../compress/quantization/schemes.js';
+import { projectCodebooks } from '../compress/quantization/project.js';
 import { isSharedByDefault, weightedNodes } from '../compress/registry.js';
 import { pruneLowMagnitude } from '../compress/sparsity/prune.js';
 import { constantSparsity, polynomialDecay } from '../compress/sparsity/schedules.js';
 import { stripPruning } from '../compress/sparsity/strip.js';
 import type { PruningSchedule } from '../compress/sparsity/types.js';
+import type { Dataset } from '../data/types.js';
 import { cloneModel, type Model } from '../graph/model.js';
 import type { Recipe } from './recipe.js';
 import { recipeError } from './recipe-error.js';
@@ -90,13 +93,49 @@ function schemeOf(stage: Stage & { stage: 'qat' | 'pqat' | 'cqat' | 'pcqat' }): 
   }
 }
 
+/** What {@link prepareStage} needs besides the model. */
+export interface StageContext {
+  readonly recipe: Recipe;
+  readonly stepsPerEpoch: number;
+  /** Typical inputs: the damage of a codebook is measured on them. */
+  readonly data: Dataset;
+  readonly signal?: AbortSignal;
+}
+
+/** Layers of one group that get a codebook per channel: those the recipe names, and those chosen by measured damage. */
+async function perChannelLayers(
+  model: Model,
+  layers: readonly string[],
+  numberOfClusters: number,
+  granularity: (Stage & { stage: 'cluster' })['granularity'],
+  { recipe, data, signal }: StageContext,
+): Promise<string[]> {
+  const wanted = (layer: string) => recipe.layers[layer]?.granularity ?? granularity;
+  const open = layers.filter((layer) => wanted(layer) === 'auto');
+  const { centroidInit, preserveSparsity, seed } = recipe;
+  const options = {
+    data,
+    numberOfClusters,
+    centroidInit,
+    preserveSparsity,
+    seed,
+    layers: open,
+    ...(signal === undefined ? {} : { signal }),
+  };
+  const choices = open.length === 0 ? [] : await chooseGranularity(model, options);
+  const chosen = new Map(choices.map(({ layer, granularity: choice }) => [layer, choice]));
+  return layers.filter((layer) => (chosen.get(layer) ?? wanted(layer)) === 'channel');
+}
+
 /**
  * The model that a stage trains: the last technique is stripped and the stage's own put on, with a fresh optimizer.
- * `finetune` keeps the chains as they are. The source model stays untouched.
+ * `finetune` keeps the chains as they are; `retune` fixes the codebooks. The source model stays untouched.
  */
-export function prepareStage(source: Model, stage: Stage, recipe: Recipe, stepsPerEpoch: number): Model {
+export async function prepareStage(source: Model, stage: Stage, context: StageContext): Promise<Model> {
+  const { recipe, stepsPerEpoch } = context;
   const { optimizer: _, ...model } = cloneModel(source);
   if (stage.stage === 'float' || stage.stage === 'finetune') return model;
+  if (stage.stage === 'retune') return projectCodebooks(model);
   const targets = layerTargets(model, recipe);
   let next: Model = stripClustering(stripPruning(model));
   switch (stage.stage) {
@@ -105,19 +144,21 @@ export function prepareStage(source: Model, stage: Stage, recipe: Recipe, stepsP
         next = pruneLowMagnitude(next, { layers, schedule: pruningSchedule(stage, sparsity, stepsPerEpoch) });
       }
       return next;
-    case 'cluster':
+    case 'cluster': {
+      const float = next;
       for (const [numberOfClusters, layers] of byValue(targets.clusters)) {
         next = clusterWeights(next, {
           layers,
           numberOfClusters,
           centroidInit: recipe.centroidInit,
           preserveSparsity: recipe.preserveSparsity,
-          clusterPerChannel: stage.perChannel,
+          clusterPerChannel: await perChannelLayers(float, layers, numberOfClusters, stage.granularity, context),
           gradientAggregation: stage.aggregation,
           seed: recipe.seed,
         });
       }
       return next;
+    }
     default: {
       const { rangeInit } = stage;
       return quantizeApply(quantizeAnnotateModel(next), { scheme: schemeOf(stage), ...(rangeInit === undefined ? {} : { rangeInit }) });

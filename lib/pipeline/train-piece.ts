@@ -46,7 +46,8 @@ export async function trainPiece(source: Model, piece: Piece, context: TrainCont
   const { recipe, data, checkpoint, meter, stepsPerEpoch, onProgress } = context;
   const { stage } = piece;
   const partial = await checkpoint.loadPartial(piece.id);
-  const model = partial?.model ?? prepareStage(source, stage, recipe, stepsPerEpoch);
+  const running = context.signal === undefined ? {} : { signal: context.signal };
+  const model = partial?.model ?? (await prepareStage(source, stage, { recipe, stepsPerEpoch, data: data.train, ...running }));
   const place = { stage: stage.stage, epochs: stage.epochs };
   if (partial) meter.advance(stage.stage, partial.state.epoch * stepsPerEpoch + partial.state.stepInEpoch);
   onProgress({ type: 'stage', ...place, columns: piece.columns });
@@ -65,7 +66,7 @@ export async function trainPiece(source: Model, piece: Piece, context: TrainCont
     ...(recipe.clipNorm === undefined ? {} : { clipNorm: recipe.clipNorm }),
     ...(augment === undefined ? {} : { augment }),
     ...(context.threads === undefined ? {} : { threads: context.threads }),
-    ...(context.signal === undefined ? {} : { signal: context.signal }),
+    ...running,
     ...(partial === undefined ? {} : { start: partial.state }),
     callbacks: {
       onStep: ({ epoch, loss }) => {

@@ -41,6 +41,16 @@ export interface LayerReport {
   readonly after?: Histogram;
 }
 
+/** Agreement of the simulation that was trained with the exported file. Differences are in steps (scales) of the output. */
+export interface FidelityReport {
+  readonly rows: number;
+  /** Fraction of rows with the same arg-max. */
+  readonly agreement: number;
+  /** Mean and largest absolute difference. */
+  readonly meanSteps: number;
+  readonly maxSteps: number;
+}
+
 /** A column of the table. Accuracies are fractions of the test part. */
 export interface ColumnReport {
   readonly title: string;
@@ -51,6 +61,8 @@ export interface ColumnReport {
   readonly int8Accuracy: number;
   /** File name in the output folder. */
   readonly file: string;
+  /** File name of its certificate, in the same folder. */
+  readonly certificate: string;
   readonly sha256: string;
   readonly bytes: number;
   readonly gzipBytes: number;
@@ -62,6 +74,8 @@ export interface ColumnReport {
   /** Most distinct codes in one layer. */
   readonly maxCodes: number;
   readonly layers: readonly LayerReport[];
+  /** How far the fake-quantized simulation and the exported file agree on the test part; absent for columns quantized after training. */
+  readonly fidelity?: FidelityReport;
   readonly epochs: number;
   readonly steps: number;
   readonly stages: readonly StageReport[];

@@ -10,7 +10,9 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 export function lowerChain(weight: string, shape: Shape, chain: WeightChain, table: TensorTable): WeightChainSpec {
   const channels = shape.at(-1) ?? 1;
   const perChannelShape = (perChannel: boolean): Shape => [perChannel ? channels : 1];
-  const spec: Writable<WeightChainSpec> = { weight: table.id(weight, { shape, trainable: true, weightDecay: true }) };
+  // A frozen codebook (on the integer grid) fixes values and assignment.
+  const trainable = chain.codebook?.frozen !== true;
+  const spec: Writable<WeightChainSpec> = { weight: table.id(weight, { shape, trainable, weightDecay: trainable }) };
   if (chain.mask !== undefined) {
     const { writeBack, maskGradient } = chain.mask;
     spec.mask = { tensor: table.id(`${weight}:mask`, { shape, dtype: 'u8' }), writeBack, maskGradient };
@@ -21,7 +23,7 @@ export function lowerChain(weight: string, shape: Shape, chain: WeightChain, tab
     const k = table.shapeOf(name).at(-1) ?? 0;
     if (k < 1) throw new PcqatError('ERR_SHAPE', 'the codebook is missing or empty', { where: `tensor '${name}'` });
     spec.codebook = {
-      centroids: table.id(name, { shape: perChannel ? [channels, k] : [k], trainable: true }),
+      centroids: table.id(name, { shape: perChannel ? [channels, k] : [k], trainable }),
       indices: table.id(`${weight}:indices`, { shape, dtype: 'i32' }),
       perChannel,
       aggregation,

@@ -15,6 +15,8 @@ export interface ModelSessionOptions {
   readonly threads?: number;
   readonly seed?: number;
   readonly isa?: Isa;
+  /** Keeps what every node computed in the last `forward`, for `value`. */
+  readonly keepValues?: boolean;
 }
 
 function requireFinite(name: string, data: ArrayLike<number>): void {
@@ -110,6 +112,12 @@ export class ModelSession {
 
   forward(x: Float32Array, options: ForwardOptions = {}): Promise<Float32Array> {
     return this.#session.forward(x, options);
+  }
+
+  /** What a node computed in the last `forward`, all rows; `undefined` for a node that is part of a later one. Needs `keepValues`. */
+  value(node: string): Float32Array | undefined {
+    const id = this.#lowered.values.get(node);
+    return id === undefined ? undefined : this.#session.getValue(id);
   }
 
   dispose(): void {

@@ -1,38 +1,12 @@
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
 import type { Report } from '#lib/report/types.js';
 import { writeIdxFolder } from '../pipeline/synthetic.js';
-
-const CLI = resolve('dist/cli/main.js');
-
-interface Result {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the built command line; `onOutput` sees stdout as it grows and may signal the process. */
-function pcqat(
-  args: string[],
-  options: { env?: NodeJS.ProcessEnv; onOutput?: (text: string, kill: () => void) => void } = {},
-): Promise<Result> {
-  return new Promise((done, fail) => {
-    const child = spawn(process.execPath, [CLI, ...args], { env: { ...process.env, ...options.env } });
-    let [stdout, stderr] = ['', ''];
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk.toString();
-      options.onOutput?.(stdout, () => child.kill('SIGINT'));
-    });
-    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-    child.on('error', fail);
-    child.on('close', (code) => done({ code, stdout, stderr }));
-  });
-}
+import { pcqat, type Result } from '../support/cli.js';
 
 const lines = (text: string): Record<string, unknown>[] =>
   text

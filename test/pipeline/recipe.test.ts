@@ -40,24 +40,25 @@ describe('recipe', () => {
       optimizer: { kind: 'sgd', momentum: 0.9, nesterov: true, weightDecay: 1e-4 },
       learningRate: { kind: 'exponential', from: 0.1, to: 0.01, warmUpEpochs: 1 },
       augment: { shift: [2, 2], flip: true, noise: 0.1 },
-      layers: { conv1: { sparsity: 0, clusters: false } },
+      layers: { conv1: { sparsity: 0, clusters: false }, block1_pw: { granularity: 'channel' } },
       columns: {
         baseline: stages([{ stage: 'finetune', epochs: 4, learningRate: 0.001 }]),
         pruned: stages([{ stage: 'prune', epochs: 4, schedule: 'constant', rampEpochs: 0.5, updatesPerEpoch: 2 }]),
         qat: stages([{ stage: 'qat', epochs: 4, weightScale: 'channel', rangeInit: 'reference' }]),
         prunedClustered: stages([
           { stage: 'prune', epochs: 2, initialSparsity: 0.1 },
-          { stage: 'cluster', epochs: 2, perChannel: true, aggregation: 'average' },
+          { stage: 'cluster', epochs: 2, granularity: 'channel', aggregation: 'average' },
         ]),
         pcqat: stages([
           { stage: 'prune', epochs: 1 },
           { stage: 'cluster', epochs: 1 },
-          { stage: 'pcqat', epochs: 2 },
+          { stage: 'pcqat', epochs: 1 },
+          { stage: 'retune', epochs: 1, learningRate: 0.0001 },
         ]),
       },
       outputs: { html: false, models: true },
     });
-    expect(recipe.columns.pcqat).to.have.lengthOf(4);
+    expect(recipe.columns.pcqat).to.have.lengthOf(5);
     expect(recipe.outputs).to.deep.equal({ html: false, models: true });
   });
 
@@ -155,6 +156,28 @@ describe('recipe', () => {
         { stage: 'prune', epochs: 20 },
       ],
       'columns.qat[1].stage',
+    ],
+    [
+      'retune before there is a codebook in int8',
+      'prunedClustered',
+      [
+        { stage: 'prune', epochs: 10 },
+        { stage: 'cluster', epochs: 20 },
+        { stage: 'retune', epochs: 10 },
+      ],
+      'columns.prunedClustered[2].stage',
+    ],
+    [
+      'quantization after retune',
+      'pcqat',
+      [
+        { stage: 'prune', epochs: 10 },
+        { stage: 'cluster', epochs: 10 },
+        { stage: 'pcqat', epochs: 10 },
+        { stage: 'retune', epochs: 5 },
+        { stage: 'qat', epochs: 5 },
+      ],
+      'columns.pcqat[4].stage',
     ],
     ['a baseline that is pruned', 'baseline', [{ stage: 'prune', epochs: 40 }], 'columns.baseline'],
     ['a QAT column without qat', 'qat', [{ stage: 'float', epochs: 40 }], 'columns.qat'],

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
 import { PcqatError } from '#lib/errors.js';
+import { verifyExport } from '#lib/evaluate/verify.js';
+import { readCertificate } from '#lib/formats/certificate/file.js';
 import { loadModel } from '#lib/formats/pcqat/load.js';
 import { CHECKPOINT_FOLDER } from '#lib/pipeline/checkpoint.js';
 import { parseRecipe } from '#lib/pipeline/parse.js';
@@ -42,8 +44,9 @@ describe('runRecipe', () => {
     );
     return error as PcqatError;
   };
+  /** Of exported files and their certificates. */
   const hashes = async (out: string): Promise<Record<string, string>> => {
-    const names = (await readdir(out)).filter((name) => name.endsWith('.tflite')).sort();
+    const names = (await readdir(out)).filter((name) => /\.(tflite|certificate\.json)$/.test(name)).sort();
     const entries = await Promise.all(
       names.map(async (name) => [
         name,
@@ -55,12 +58,17 @@ describe('runRecipe', () => {
     return Object.fromEntries(entries) as Record<string, string>;
   };
 
+  const folders = { whole: '' };
   let whole: { report: Report; files: Record<string, string> };
   before(async () => {
     const out = folder();
+    folders.whole = out;
     whole = { report: await run(recipe(), { out }), files: await hashes(out) };
     expect((await readdir(out)).sort()).to.deep.equal(
-      ['baseline.tflite', 'pcqat.tflite', 'pruned-clustered.tflite', 'pruned.tflite', 'qat.tflite', 'report.html', 'report.json'].sort(),
+      [
+        ...['baseline', 'pruned', 'qat', 'pruned-clustered', 'pcqat'].flatMap((name) => [`${name}.tflite`, `${name}.certificate.json`]),
+        ...['report.html', 'report.json'],
+      ].sort(),
     );
     expect(JSON.parse(await readFile(join(out, 'report.json'), 'utf8'))).to.deep.equal(JSON.parse(JSON.stringify(whole.report)));
   });
@@ -83,6 +91,27 @@ describe('runRecipe', () => {
     }
     expect(report.columns.baseline!.accuracy).to.be.above(0.9);
     expect(report.columns.baseline!.int8Accuracy).to.be.above(0.9);
+  });
+
+  it('writes a certificate beside every file, which the file verifies against', async () => {
+    for (const name of COLUMNS) {
+      const { file, certificate: path, sha256, layers, fidelity } = whole.report.columns[name]!;
+      const certificate = await readCertificate(join(folders.whole, path));
+      const { ok, mismatches } = await verifyExport(await readFile(join(folders.whole, file)), certificate);
+      expect(mismatches).to.deep.equal([]);
+      expect(ok).to.equal(true);
+      expect(certificate.file.sha256).to.equal(sha256);
+      expect(certificate.layers.map(({ name, codes }) => [name, codes])).to.deep.equal(layers.map(({ name, codes }) => [name, codes]));
+      const quantized = name === 'qat' || name === 'pcqat';
+      const technique = { baseline: 'float', pruned: 'float', qat: 'qat', prunedClustered: 'cluster', pcqat: 'pcqat' }[name];
+      expect(certificate.layers.map((layer) => layer.technique)).to.deep.equal(layers.map(() => technique));
+      expect(fidelity).to.deep.equal(quantized ? certificate.fidelity.simulation!.data : undefined);
+      if (!quantized) continue;
+      expect(fidelity).to.include({ rows: 24 });
+      expect(fidelity!.agreement).to.be.at.least(23 / 24);
+      expect(fidelity!.meanSteps).to.be.below(1);
+      for (const { largestDifference } of certificate.layers) expect(largestDifference).to.be.within(0, 5);
+    }
   });
 
   it('keeps zeros and clusters where the column promises it', () => {
@@ -217,7 +246,7 @@ describe('runRecipe', () => {
   it('saves the models where asked, and no HTML', async () => {
     const out = folder();
     await run(recipe({ outputs: { columns: ['pcqat'], html: false, models: true } }), { out });
-    expect((await readdir(out)).sort()).to.deep.equal(['pcqat.bin', 'pcqat.json', 'pcqat.tflite', 'report.json']);
+    expect((await readdir(out)).sort()).to.deep.equal(['pcqat.bin', 'pcqat.certificate.json', 'pcqat.json', 'pcqat.tflite', 'report.json']);
     expect((await loadModel(join(out, 'pcqat'))).chains.get('dense1/kernel')?.technique).to.equal('pcqat');
   });
 

@@ -15,6 +15,7 @@ const column = (title: string, extra: Partial<ColumnReport> = {}): ColumnReport 
   accuracyOf: 'float',
   int8Accuracy: 0.97,
   file: `${title}.tflite`,
+  certificate: `${title}.certificate.json`,
   sha256: 'a'.repeat(64),
   bytes: 52832,
   gzipBytes: 20123,

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { PcqatError } from '../../errors.js';
 import { inspectTflite, type TensorSummary, type TfliteSummary } from '../../formats/tflite/inspect.js';
 import { percent, thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
+import { printable, readInput } from '../input.js';
 
 const scaleText = ({ scale, zeroPoint }: TensorSummary): string => {
   if (scale.length === 0) return '–';
@@ -11,10 +10,6 @@ const scaleText = ({ scale, zeroPoint }: TensorSummary): string => {
   const range = scale.length === 1 ? low.toPrecision(4) : `${scale.length} × ${low.toPrecision(3)}…${high.toPrecision(3)}`;
   return zeroPoint.every((zero) => zero === 0) ? range : `${range}, zero ${zeroPoint[0]}`;
 };
-
-/** Names in a file are its writer's: control characters must not reach the terminal. */
-// eslint-disable-next-line no-control-regex
-const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');
 
 /** A summary as text: inputs and outputs, layers, sizes. */
 export function inspectText(file: string, summary: TfliteSummary): string {
@@ -51,16 +46,6 @@ export function inspectText(file: string, summary: TfliteSummary): string {
 
 /** `pcqat inspect <file.tflite>`. */
 export async function inspectCommand(file: string, options: { readonly json: boolean }): Promise<void> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(file);
-  } catch (cause) {
-    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
-      where: file,
-      remedy: 'Check the path.',
-      cause,
-    });
-  }
-  const summary = inspectTflite(bytes, file);
+  const summary = inspectTflite(await readInput(file), file);
   process.stdout.write(`${options.json ? JSON.stringify(summary) : inspectText(file, summary)}\n`);
 }

@@ -22,8 +22,11 @@ export interface ClusterOptions {
    * to it become zero for good (W31). Default `given`.
    */
   readonly zeros?: 'given' | 'reference';
-  /** One codebook per output channel of a convolution; dense layers and transposed convolutions always have one for the whole kernel (W10). Default `false`. */
-  readonly clusterPerChannel?: boolean;
+  /**
+   * One codebook per output channel of a convolution: of all (`true`) or of the named layers, see `chooseGranularity`. Dense layers and
+   * transposed convolutions always have one for the whole kernel (W10). Default `false`.
+   */
+  readonly clusterPerChannel?: boolean | readonly string[];
   /** How the gradients of the weights of one cluster become the gradient of its centroid. Default `sum`. */
   readonly gradientAggregation?: 'sum' | 'average';
   /** Layers to cluster. Default: all with a kernel but depthwise ones. */
@@ -60,6 +63,8 @@ export interface ClusterOptions {
  */
 export function clusterWeights(model: Model, options: ClusterOptions): Model {
   const settings = settingsOf(options);
+  // A typo would silently give a codebook for the whole tensor.
+  if (Array.isArray(settings.clusterPerChannel)) selectLayers(model, settings.clusterPerChannel as readonly string[], settings.onNotice);
   const draft = draftOf(options.normalizeSigns === false ? model : normalizeBatchNormSigns(model));
   for (const node of selectLayers(model, options.layers, settings.onNotice)) clusterNode(draft, node, settings);
   return draft;
@@ -86,7 +91,7 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
   }
   const weight = weightOf(draft, parameter);
   requireFinite(weight);
-  const channels = settings.clusterPerChannel && hasChannelAxis(node) ? weight.channels : 0;
+  const channels = perChannel(node, settings.clusterPerChannel) ? weight.channels : 0;
   const perCodebook = weight.data.length / (channels || 1);
   if (perCodebook <= settings.numberOfClusters) {
     const message = `${perCodebook} weights${channels > 0 ? ' per channel' : ''} are too few for ${settings.numberOfClusters} clusters; the layer is not clustered.`;
@@ -105,6 +110,10 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
     settings.onNotice({ code: 'all-zero', layer, message: 'Every weight is zero and will stay so.' });
   }
   attachCodebook(draft, weight, channels, settings);
+}
+
+function perChannel(node: WeightedNode, clusterPerChannel: Settings['clusterPerChannel']): boolean {
+  return hasChannelAxis(node) && (typeof clusterPerChannel === 'boolean' ? clusterPerChannel : clusterPerChannel.includes(node.name));
 }
 
 /** State of spec 2.3: codebook, indices, and for kept zeros their mask and the zero centroids. */
@@ -161,6 +170,8 @@ function settingsOf(options: ClusterOptions): Settings {
   if (gradientAggregation !== 'sum' && gradientAggregation !== 'average')
     reject('gradientAggregation', gradientAggregation, "'sum' or 'average'");
   if (!['given', 'reference'].includes(zeros)) reject('zeros', zeros, "'given' or 'reference'");
+  if (typeof clusterPerChannel !== 'boolean' && !Array.isArray(clusterPerChannel))
+    reject('clusterPerChannel', clusterPerChannel, 'true, false or a list of layer names');
   if (!(Number.isSafeInteger(seed) && seed >= 0)) reject('seed', seed, 'an integer of at least 0');
   return { numberOfClusters, centroidInit, preserveSparsity, zeros, clusterPerChannel, gradientAggregation, seed, onNotice };
 }

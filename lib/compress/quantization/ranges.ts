@@ -1,7 +1,7 @@
+import { firstRows } from '../../data/arrays.js';
 import type { Dataset } from '../../data/types.js';
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
-import { elementCount } from '../../graph/shapes.js';
 import { calibrate } from '../../train/calibrate.js';
 import type { ActivationQuantizer } from '../chains.js';
 import { needsRange, type Int8Layer } from './int8-layers.js';
@@ -73,10 +73,4 @@ async function observe(model: Model, nodes: readonly string[], { representativeD
   };
   await calibrate(observer, firstRows(representativeData, samples), signal === undefined ? {} : { signal });
   return observer;
-}
-
-function firstRows(data: Dataset, rows: number): Dataset {
-  const size = Math.min(rows, data.size);
-  const labels = data.size === 0 ? 0 : data.y.length / data.size;
-  return { ...data, size, x: data.x.subarray(0, size * elementCount(data.inputShape)), y: data.y.subarray(0, size * labels) };
 }

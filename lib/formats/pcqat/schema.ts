@@ -30,7 +30,12 @@ const chain = z.strictObject({
   technique: z.enum(['float', 'prune', 'cluster', 'qat', 'pqat', 'cqat', 'pcqat']),
   mask: z.strictObject({ writeBack: z.boolean(), maskGradient: z.boolean(), pruning: pruning.optional() }).optional(),
   codebook: z
-    .strictObject({ perChannel: z.boolean(), zeroPin: z.enum(['index', 'equal']).optional(), aggregation: z.enum(['sum', 'average']) })
+    .strictObject({
+      perChannel: z.boolean(),
+      zeroPin: z.enum(['index', 'equal']).optional(),
+      aggregation: z.enum(['sum', 'average']),
+      frozen: z.boolean().optional(),
+    })
     .optional(),
   fakeQuant: z.strictObject({ bits, perChannel: z.boolean() }).optional(),
 });

@@ -105,22 +105,59 @@ function summarizeTensor({ name, shape, dtype, scale, zeroPoint }: TfliteTensor)
 }
 
 const WEIGHT_INPUT = 1;
+const BIAS_INPUT = 2;
 const KERNEL = '/kernel';
 /** Axis of the output channels of an operator's weights as TFLite stores them. */
 const CHANNEL_AXIS: Readonly<Record<string, number>> = { CONV_2D: 0, DEPTHWISE_CONV_2D: 3, FULLY_CONNECTED: 0 };
 
-function summarizeLayers(model: TfliteModel): TfliteLayerSummary[] {
-  return model.operators.flatMap(({ op, inputs, outputs }) => {
+/** An operator with trained weights, and where its tensors are. */
+export interface WeightedOperator {
+  readonly name: string;
+  readonly op: string;
+  /** Position among the operators. */
+  readonly index: number;
+  /** Indices of tensors; no bias: −1. */
+  readonly kernel: number;
+  readonly bias: number;
+  /** Axis of the output channels in the kernel. */
+  readonly axis: number;
+}
+
+/** The operators with constant weights, in order. */
+export function weightedOperators(model: TfliteModel): WeightedOperator[] {
+  return model.operators.flatMap(({ op, inputs, outputs }, index) => {
     const axis = CHANNEL_AXIS[op];
-    const weight = model.tensors[inputs[WEIGHT_INPUT] ?? -1];
+    const kernel = inputs[WEIGHT_INPUT] ?? -1;
+    const weight = model.tensors[kernel];
     if (axis === undefined || weight?.data === undefined || weight.shape[axis] === undefined) return [];
     // Kernels of our files are called `<layer>/kernel`; foreign files name them in many ways.
     const name = weight.name.endsWith(KERNEL) ? weight.name.slice(0, -KERNEL.length) : (model.tensors[outputs[0] ?? -1]?.name ?? '');
-    return [{ name, op, shape: weight.shape, dtype: weight.dtype, scales: Math.max(1, weight.scale.length), ...countCodes(weight, axis) }];
+    return [{ name, op, index, kernel, bias: inputs[BIAS_INPUT] ?? -1, axis }];
   });
 }
 
-function countCodes(weight: TfliteTensor, axis: number): Pick<TfliteLayerSummary, 'weights' | 'zeros' | 'codes' | 'codesPerChannelMax'> {
+function summarizeLayers(model: TfliteModel): TfliteLayerSummary[] {
+  return weightedOperators(model).map(({ name, op, kernel, axis }) => {
+    const weight = model.tensors[kernel] as TfliteTensor;
+    const { weights, zeros, codes, codesPerChannelMax } = countCodes(weight, axis);
+    const { shape, dtype } = weight;
+    return { name, op, shape, dtype, scales: Math.max(1, weight.scale.length), weights, zeros: zeros / weights, codes, codesPerChannelMax };
+  });
+}
+
+/** What {@link countCodes} finds. */
+export interface CodeCounts {
+  readonly weights: number;
+  /** Weights that are zero (equal to the zero point). */
+  readonly zeros: number;
+  readonly codes: number;
+  readonly codesPerChannelMax: number;
+  /** Distinct stored values of each output channel, ascending. */
+  readonly perChannel: readonly (readonly number[])[];
+}
+
+/** Counts the stored values of a weight whose output channels lie along `axis`. */
+export function countCodes(weight: TfliteTensor, axis: number): CodeCounts {
   const values = elements(weight);
   const channels = weight.shape[axis] ?? 1;
   const inner = weight.shape.slice(axis + 1).reduce((product, dimension) => product * dimension, 1);
@@ -134,7 +171,8 @@ function countCodes(weight: TfliteTensor, axis: number): Pick<TfliteLayerSummary
     if (value === (weight.zeroPoint[weight.zeroPoint.length > 1 ? channel : 0] ?? 0)) zeros++;
   }
   const codesPerChannelMax = perChannel.reduce((most, { size }) => Math.max(most, size), 0);
-  return { weights: values.length, zeros: zeros / values.length, codes: all.size, codesPerChannelMax };
+  const ascending = (set: ReadonlySet<number>): number[] => [...set].sort((a, b) => a - b);
+  return { weights: values.length, zeros, codes: all.size, codesPerChannelMax, perChannel: perChannel.map(ascending) };
 }
 
 /** The constant data of a tensor as numbers (the bytes of a file need not be aligned). */

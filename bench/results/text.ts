@@ -1,0 +1,63 @@
+import type { Report } from '#lib/index.js';
+import { checkGoal } from './check.js';
+import type { Experiment } from './experiments.js';
+
+/** Mean, and the smallest and largest value. */
+function spread(values: readonly number[], text: (value: number) => string): string {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return low === high ? text(mean) : `${text(mean)} (${text(low)}–${text(high)})`;
+}
+
+const percent = (value: number): string => (100 * value).toFixed(2);
+const bytes = (value: number): string => Math.round(value).toLocaleString('en');
+
+/** One experiment as Markdown: a column of the report per row, then its goals. */
+export function experimentText(experiment: Experiment, reports: readonly Report[]): string {
+  const [first] = reports as readonly [Report, ...Report[]];
+  const rows = Object.keys(first.columns).map((name) => {
+    const all = reports.map((report) => report.columns[name]!);
+    const share = all.map(({ gzipBytes }, i) => gzipBytes / (reports[i]!.columns.baseline?.gzipBytes ?? gzipBytes));
+    return [
+      all[0]!.title,
+      spread(
+        all.map(({ accuracy }) => accuracy),
+        percent,
+      ),
+      spread(
+        all.map(({ int8Accuracy }) => int8Accuracy),
+        percent,
+      ),
+      spread(
+        all.map(({ gzipBytes }) => gzipBytes),
+        bytes,
+      ),
+      spread(share, (value) => (100 * value).toFixed(1)),
+      spread(
+        all.map(({ zeros }) => zeros),
+        (value) => (100 * value).toFixed(1),
+      ),
+      spread(
+        all.map(({ maxCodes }) => maxCodes),
+        String,
+      ),
+    ];
+  });
+  const head = ['', 'float / fake-int8 %', 'INT8 %', 'gzip bytes', '% of baseline', 'zeros %', 'most codes'];
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+  const { budget, dataset, machine } = first;
+  const goals = experiment.goals.map((goal) => checkGoal(goal, reports));
+  return [
+    `## ${experiment.title}`,
+    '',
+    line(head),
+    line(head.map((_, i) => (i === 0 ? '---' : '---:'))),
+    ...rows.map(line),
+    '',
+    ...goals.map(({ goal, measured, reached }) => `- ${reached ? 'reached' : '**not reached**'}: ${goal}: ${measured}`),
+    '',
+    `\`npm run results -- ${experiment.name}\`: seeds ${reports.map(({ seed }) => seed).join(', ')}; every column ${budget.epochs} epochs ` +
+      `(${bytes(budget.steps)} steps of ${budget.batchSize}); ${bytes(dataset.train)} training and ${bytes(dataset.test)} test examples. ` +
+      `${machine.isa}, ${machine.threads} threads.`,
+  ].join('\n');
+}
