@@ -49,6 +49,8 @@ export {
 export type { LayerSelection, WeightedNode } from './compress/registry.js';
 export { updateMask } from './compress/sparsity/mask.js';
 export { isPrunedMByN, sparsityOf, type PrunedMByNOptions } from './compress/sparsity/metrics.js';
+export type { LayerPolicy } from './compress/sparsity/layer-policy.js';
+export { pruneOnce, type PruneOnceOptions } from './compress/sparsity/once.js';
 export { pruneLowMagnitude, type PruneOptions } from './compress/sparsity/prune.js';
 export {
   constantSparsity,
@@ -60,6 +62,7 @@ export {
 } from './compress/sparsity/schedules.js';
 export { stripPruning } from './compress/sparsity/strip.js';
 export type { PruningDecision, PruningPolicy, PruningSchedule } from './compress/sparsity/types.js';
+export { pruneForLatencyOnXnnpack } from './compress/sparsity/xnnpack.js';
 export type { WeightView } from './compress/state.js';
 export { arrayDataset, oneHot, type ArrayDatasetOptions } from './data/arrays.js';
 export * as augment from './data/augment.js';
@@ -104,25 +107,33 @@ export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type Tflite
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
 export { encodeTflite, writeTflite } from './formats/tflite/write.js';
-export {
-  GraphBuilder,
-  type ActivationOptions,
-  type BatchNormOptions,
-  type Conv2dOptions,
-  type ConvolutionOptions,
-  type DenseOptions,
-  type DepthwiseConv2dOptions,
-  type LayerOptions,
-  type PairLike,
-  type Pool2dOptions,
-  type Value,
-  type WindowOptions,
-  type ZeroPad2dOptions,
-} from './graph/builder.js';
+export type {
+  ActivationName,
+  ActivationOptions,
+  BatchNormOptions,
+  Conv1dOptions,
+  Conv2dOptions,
+  Conv2dTransposeOptions,
+  ConvolutionOptions,
+  DenseOptions,
+  DepthwiseConv1dOptions,
+  DepthwiseConv2dOptions,
+  LayerOptions,
+  LeakyReluOptions,
+  PairLike,
+  Pool1dOptions,
+  Pool2dOptions,
+  SeparableConv1dOptions,
+  SeparableConv2dOptions,
+  UpSampling2dOptions,
+  WindowOptions,
+  ZeroPad2dOptions,
+} from './graph/builder-options.js';
+export { GraphBuilder, type Value } from './graph/builder.js';
 export { createModel, type CreateModelOptions } from './graph/initialize.js';
 export { cloneModel, countParameters, parameterNames, type Model, type OptimizerState, type Tensor } from './graph/model.js';
 export { inferShapes } from './graph/shapes.js';
-export type { Graph, GraphNode, Padding, Pair, Shape } from './graph/types.js';
+export type { Graph, GraphNode, Padding, Padding1d, Pair, Shape } from './graph/types.js';
 export { validateGraph } from './graph/validate.js';
 export * as zoo from './graph/zoo/index.js';
 export { demoRecipe, type DemoOptions } from './pipeline/demo.js';
@@ -149,6 +160,7 @@ export type { FitOptions } from './train/fit-options.js';
 export { fit } from './train/fit.js';
 export type { EpochRecord, EpochTotals, History, LayerSummary, TrainingState } from './train/history.js';
 export { meanSquaredError, softmaxCrossEntropy, type Loss } from './train/losses.js';
+export type { CodebookSummary, ValueHistogram, WeightSummary } from './train/summarize.js';
 export type { Evaluation } from './train/metrics.js';
 export { adam, adamw, sgd, type AdamOptions, type AdamWOptions, type Optimizer, type SgdOptions } from './train/optimizers.js';
 export {

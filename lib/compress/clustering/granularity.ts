@@ -3,7 +3,7 @@ import type { Dataset } from '../../data/types.js';
 import { PcqatError } from '../../errors.js';
 import { predict } from '../../evaluate/evaluate.js';
 import type { Model } from '../../graph/model.js';
-import { hasChannels, kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
+import { hasChannelAxis, kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
 import { weightOf } from '../state.js';
 import type { CentroidInit } from './centroids.js';
 import { clusterWeights } from './cluster.js';
@@ -85,7 +85,7 @@ export async function chooseGranularity(model: Model, options: GranularityOption
   for (const node of selectLayers(model, layers, ignore)) {
     const tensor = await damage(node, false);
     const { data: weights, channels } = weightOf(model, kernelOf(node));
-    if (!hasChannels(node) || channels === 1 || weights.length / channels <= clustering.numberOfClusters) {
+    if (!hasChannelAxis(node) || channels === 1 || weights.length / channels <= clustering.numberOfClusters) {
       choices.push({ layer: node.name, granularity: 'tensor', snr: { tensor } });
       continue;
     }
