@@ -7,6 +7,7 @@ import { loadBinding } from '#lib/native.js';
 import { convertCase, randomInt8, toUint8 } from '../support/int8-convert.js';
 import { int8Cases } from '../support/int8-graphs.js';
 import { expectClose, LITERT, TFLITE_29 } from '../support/foreign-kernels.js';
+import { operatorCases } from '../support/int8-operators.js';
 import { runLiteRt } from '../support/litert.js';
 import { runTflite29, type Bytes } from '../support/tflite29.js';
 
@@ -69,4 +70,24 @@ describe('exported operators in foreign runtimes', () => {
     expect(steps.filter((step) => step !== 0).length).to.be.at.most(0.03 * steps.length);
     expect(Math.max(...steps.map(Math.abs))).to.be.at.most(1);
   });
+});
+
+describe('hand-written operators in foreign runtimes', () => {
+  for (const { name, model, refused = {}, uint8 } of operatorCases()) {
+    it(`${name}: TFLite 2.9 and LiteRT give our bytes`, async () => {
+      const file = encodeTflite(model);
+      const shape = model.tensors[model.inputs[0]!]!.shape;
+      const x = randomInt8(model, ROWS, 23);
+      const y = await ours(file, x);
+      if (refused.tflite29 === undefined) expectClose(runTflite29(file, x), y, model, TFLITE_29);
+      if (refused.litert === undefined) expectClose(await runLiteRt(file, shape, x), y, model, LITERT);
+    });
+    if (uint8 !== true) continue;
+    it(`${name} as uint8: TFLite 2.9 gives our bytes`, async () => {
+      const unsigned = toUint8(model);
+      const file = encodeTflite(unsigned);
+      const x = Uint8Array.from(randomInt8(model, ROWS, 24), (value) => value + 128);
+      expectClose(runTflite29(file, x), await ours(file, x), unsigned, TFLITE_29);
+    });
+  }
 });
