@@ -62,6 +62,8 @@ export function emitLayer(context: EmitContext, layer: Int8Layer, inputs: readon
       return program.reshape(layer.output, input, shape);
     case 'softmax':
       return program.operator('SOFTMAX', [input.tensor], like(SOFTMAX_PARAMETERS), { beta: 1 });
+    default:
+      throw new PcqatError('ERR_UNSUPPORTED', `${node.op} cannot be converted to int8 yet`, { where: `layer '${node.name}'` });
   }
 }
 
