@@ -7,7 +7,7 @@ import type { Bytes } from './tflite29.js';
  * - TFLite 2.9 rounds once where the reference rounds twice (CONV_2D), twice where it rounds once (FULLY_CONNECTED).
  * - LiteRT runs XNNPACK, which multiplies in f32 and rounds once (both convolutions; a depthwise sum has few terms, so ties are common).
  * - The reference divides MEAN's multiplier and rounds twice, first to a quarter of a step or so; the others use f32.
- * - XNNPACK's LEAKY_RELU has slopes of 8 fractional bits and rounds halves up, its MUL and TRANSPOSE_CONV round once from f32.
+ * - XNNPACK's LEAKY_RELU and QUANTIZE (int8 to int8) have factors of 8 fractional bits and round halves up, its MUL and TRANSPOSE_CONV round once from f32.
  * - XNNPACK's RESIZE_BILINEAR knows positions exactly; TFLite rounds the scale of an axis to 1/1024, which can move values between
  *   very different neighbours by two steps where the factor is not a power of two.
  * Everything else must be equal.
@@ -19,6 +19,7 @@ export const LITERT: Readonly<Record<string, number>> = {
   LEAKY_RELU: 0.25,
   MEAN: 0.25,
   MUL: 0.01,
+  QUANTIZE: 0.03,
   RESIZE_BILINEAR: 0.3,
   TRANSPOSE_CONV: 0.01,
 };
