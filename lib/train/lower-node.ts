@@ -2,7 +2,7 @@ import type { Activation, ActivationFakeQuant, Instruction, TensorId, ValueId } 
 import { PcqatError } from '../errors.js';
 import { parameterShapes } from '../graph/shapes.js';
 import type { GraphNode, Shape } from '../graph/types.js';
-import { imageOf, type Padding4, type Window, type WindowedNode, windowGeometry, windowOf } from '../graph/windows.js';
+import { imageOf, type Padding4, transposedGeometry, type Window, type WindowedNode, windowGeometry, windowOf } from '../graph/windows.js';
 import type { TensorTable } from './tensor-table.js';
 
 /** What one instruction needs beside its node. */
@@ -20,8 +20,12 @@ export interface NodeContext {
 
 /** Operators whose instruction can fake-quantize its own output. */
 export function quantizesInPlace(op: GraphNode['op']): boolean {
-  return op === 'batchNorm' || op === 'add' || op === 'relu' || op === 'relu6';
+  return QUANTIZES_IN_PLACE.has(op);
 }
+
+const QUANTIZES_IN_PLACE: ReadonlySet<GraphNode['op']> = new Set([
+  'batchNorm', 'add', 'relu', 'relu6', 'sigmoid', 'tanh', 'hardSwish', 'leakyRelu',
+]); // prettier-ignore
 
 /** Small beside any useful γ, and far above what the int32 bias of a folded layer needs of its scale. */
 const SMALLEST_SCALE = 2 ** -10;
@@ -43,7 +47,8 @@ function windowFields(node: WindowedNode, input: Shape): Pick<Window, 'size' | '
 /** The instruction of one node, with the activation and fake quantization fused into it. */
 export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
   const { inputShape, activation, output } = context;
-  const [input = -1, other = -1] = context.inputs;
+  const [input = -1, ...others] = context.inputs;
+  const other = others[0] ?? -1;
   const base = { name: node.name, input, output };
   const fakeQuant = context.fakeQuant === undefined ? {} : { fakeQuant: context.fakeQuant };
   const bias = 'useBias' in node && node.useBias ? { bias: parameter(node, 'bias', context) } : {};
@@ -56,6 +61,12 @@ export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
       const op = node.op === 'conv2d' || node.op === 'conv1d' ? 'conv2d' : 'depthwiseConv2d';
       return { ...base, op, kernel: parameter(node, 'kernel', context), ...bias, strides, padding, dilation, activation };
     }
+    case 'conv2dTranspose': {
+      const [height = 0, width = 0] = inputShape;
+      const { padding } = transposedGeometry([height, width], node);
+      const { op, strides } = node;
+      return { ...base, op, kernel: parameter(node, 'kernel', context), ...bias, strides, padding, activation };
+    }
     case 'dense':
       return { ...base, op: 'dense', kernel: parameter(node, 'kernel', context), ...bias, activation };
     case 'batchNorm': {
@@ -67,6 +78,18 @@ export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
     case 'relu':
     case 'relu6':
       return { ...base, op: 'activation', activation: node.op, ...fakeQuant };
+    case 'sigmoid':
+    case 'tanh':
+    case 'hardSwish':
+      return { ...base, op: 'unary', function: node.op, ...fakeQuant };
+    case 'leakyRelu':
+      return { ...base, op: 'unary', function: node.op, alpha: node.alpha, ...fakeQuant };
+    case 'multiply':
+      return { ...base, op: 'multiply', other };
+    case 'concat':
+      return { ...base, op: 'concat', others };
+    case 'upSampling2d':
+      return { ...base, op: 'upSample', size: node.size, interpolation: node.interpolation };
     case 'add':
       return { ...base, op: 'add', other, activation, ...fakeQuant };
     case 'averagePool1d':
@@ -89,8 +112,6 @@ export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
       return { ...base, op: 'dropout', rate: node.rate };
     case 'softmax':
       return { ...base, op: 'softmax' };
-    default:
-      throw new PcqatError('ERR_UNSUPPORTED', `${node.op} cannot be trained yet`, { where: `layer '${node.name}'` });
     case 'input':
       throw new PcqatError('ERR_INTERNAL', 'an input is no instruction', { where: `layer '${node.name}'` });
   }

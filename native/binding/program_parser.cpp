@@ -1,6 +1,5 @@
 #include "binding/program_parser.h"
 
-#include <algorithm>
 #include <cmath>
 
 namespace pcqat::binding {
@@ -124,9 +123,7 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
       break;
     case Op::unary: parse_unary(fields, in); break;
     case Op::multiply: in.others = {fields.id("other")}; break;
-    case Op::concat:
-      for (int64_t other : fields.integers("others", kMaxItems)) in.others.push_back(static_cast<int>(std::clamp<int64_t>(other, -1, kMaxItems)));
-      break;
+    case Op::concat: in.others = fields.ids("others", kMaxItems); break;
     case Op::upsample:
       in.factors = fields.integers<2>("size");
       in.bilinear = fields.choice<bool>("interpolation", {{"nearest", false}, {"bilinear", true}});
