@@ -20,8 +20,10 @@ import type { GraphBuilder, Value } from '#lib/graph/builder.js';
 import type { Model } from '#lib/graph/model.js';
 import type { Shape } from '#lib/graph/types.js';
 import { calibrate } from '#lib/train/calibrate.js';
+import { randomInt8 } from '../../support/int8-convert.js';
 import { newerCases, randomDataset, trainedModel } from '../../support/int8-graphs.js';
 import { valuesOf, zeroHalf } from '../../support/models.js';
+import { expectOperatorsClose } from '../../support/single-operators.js';
 
 const quiet = { onNotice: () => undefined };
 const IMAGE: Shape = [6, 5, 4];
@@ -226,6 +228,17 @@ describe('parts of the newer layers without a trained range', () => {
 });
 
 describe('operators of the newer layers', () => {
+  it('MUL has version 3 where its multiplier is 1 or more, as TFLite counts, and runs there', async () => {
+    const model = trainedModel('product', IMAGE, (g, x) => g.multiply(x, g.sigmoid(x), { name: 'product' }));
+    const quantized = await qat(model, IMAGE);
+    expect((await convertToInt8(quantized)).operators.at(-1)).to.include({ op: 'MUL', version: 2 });
+    for (const bound of ['min', 'max']) valuesOf(quantized, `product:${bound}`)[0]! *= 0.003;
+    const tflite = await convertToInt8(quantized);
+    expect(tflite.operators.at(-1)).to.include({ op: 'MUL', version: 3 });
+    const output = await expectOperatorsClose(tflite, randomInt8(tflite, 12, 4), 12);
+    expect(new Set(output).size).to.be.above(2);
+  });
+
   it('are those of TFLite; sequences are images of height 1 inside, and keep their rank outside', async () => {
     const expected: Readonly<Record<string, readonly string[]>> = {
       'conv1d 3 same': ['RESHAPE', 'CONV_2D', 'RESHAPE'],
