@@ -124,7 +124,7 @@ static void requantize(const int32_t* acc, int64_t n, const Requantization& p, i
     const Acc x = reinterpret_cast<Acc>(reinterpret_cast<UnsignedAcc>(load(acc + c)) << reinterpret_cast<UnsignedAcc>(left));
     const Acc product = high_multiply(x, load(p.multiplier + c));
     // Rounding right shift, halves away from zero. A comparison gives −1 for true.
-    const Acc mask = (splat(1) << right) - 1;
+    const Acc mask = wrapping_add(splat(1) << right, splat(-1));  // right may be 31
     const Acc threshold = (mask >> 1) - (product < 0);
     const Acc rounded = (product >> right) - ((product & mask) > threshold);
     const Bytes bytes = __builtin_convertvector(clamp(wrapping_add(rounded, zero_point), low, high), Bytes);

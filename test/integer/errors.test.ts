@@ -2,36 +2,14 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import type { IntegerOperatorSpec, IntegerProgramSpec, IntegerTensorSpec } from '../../binding.js';
+import type { IntegerProgramSpec, IntegerTensorSpec } from '../../binding.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
 import { loadBinding, nativeInfo } from '#lib/native.js';
 import { expectCode, expectRejection } from '../support/errors.js';
+import { integers, program, quantized, rejects, weights } from '../support/integer-programs.js';
 import { bytesOf, goldenModels } from '../support/golden-tflite.js';
 
 const { IntegerSession } = loadBinding();
-
-function quantized(name: string, shape: readonly number[], change: Partial<IntegerTensorSpec> = {}): IntegerTensorSpec {
-  return { name, shape, dtype: 'int8', scale: Float32Array.of(0.5), zeroPoint: Int32Array.of(0), axis: 0, ...change };
-}
-
-function integers(name: string, values: readonly number[], shape: readonly number[] = [values.length]): IntegerTensorSpec {
-  const data = new Uint8Array(Int32Array.from(values).buffer);
-  return { name, shape, dtype: 'int32', scale: new Float32Array(), zeroPoint: new Int32Array(), axis: 0, data };
-}
-
-/** One operator from tensor 0 to the last tensor. */
-function program(op: string, tensors: readonly IntegerTensorSpec[], options: IntegerOperatorSpec['options'] = {}): IntegerProgramSpec {
-  const last = tensors.length - 1;
-  return {
-    tensors,
-    operators: [{ op, inputs: tensors.slice(0, -1).map((_, i) => i), outputs: [last], options }],
-    inputs: [0],
-    outputs: [last],
-  };
-}
-
-const weights = (shape: readonly number[], change: Partial<IntegerTensorSpec> = {}): IntegerTensorSpec =>
-  quantized('w', shape, { data: new Uint8Array(shape.reduce((product, dimension) => product * dimension, 1)), ...change });
 
 const relu = (x: Partial<IntegerTensorSpec>, y: Partial<IntegerTensorSpec> = {}): IntegerProgramSpec =>
   program('RELU', [quantized('x', [1, 4], x), quantized('y', [1, 4], y)]);
@@ -49,10 +27,6 @@ const conv = (
     ],
     { padding: 'SAME', strideW: 1, strideH: 1, ...change.options },
   );
-
-function rejects(what: string, spec: IntegerProgramSpec, code: 'ERR_FORMAT' | 'ERR_UNSUPPORTED', message: RegExp): void {
-  it(`rejects ${what}`, () => expectCode(() => new IntegerSession(spec), code, message));
-}
 
 describe('IntegerSession, bad programs', () => {
   it('accepts the programs that the others are derived from', () => {
