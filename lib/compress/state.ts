@@ -71,8 +71,25 @@ export interface ModelDraft {
   readonly quantizers: Map<string, ActivationQuantizer>;
 }
 
-/** Copies a model, arrays included, without its optimizer state (its slots fit the old chains only). */
+/** Throws `ERR_OPTION` that says what was given instead, when `value` is no model: a layer, a list, a class, … */
+export function requireModel(value: unknown): asserts value is Model {
+  const { graph, tensors, chains, quantizers } = (value ?? {}) as Partial<Model>;
+  if ([tensors, chains, quantizers].every((map) => map instanceof Map) && Array.isArray(graph?.nodes)) return;
+  const given =
+    value === null || value === undefined ? String(value) : `a ${Object.getPrototypeOf(value)?.constructor?.name ?? typeof value}`;
+  throw new PcqatError('ERR_OPTION', `a Model is needed, not ${given}`, {
+    where: 'model',
+    remedy: 'Make one with createModel, loadModel or the zoo; choose layers with `layers`.',
+  });
+}
+
+/**
+ * Copies a model, arrays included, without its optimizer state (its slots fit the old chains only).
+ *
+ * @throws PcqatError `ERR_OPTION` when `model` is none
+ */
 export function draftOf(model: Model): ModelDraft {
+  requireModel(model);
   const tensors = new Map<string, Tensor>();
   for (const [name, tensor] of model.tensors) tensors.set(name, cloneTensor(tensor));
   return { graph: model.graph, tensors, chains: new Map(model.chains), quantizers: new Map(model.quantizers) };

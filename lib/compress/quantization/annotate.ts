@@ -1,6 +1,7 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { GraphNode } from '../../graph/types.js';
+import { requireModel } from '../state.js';
 
 /** A model and the layers that `quantizeApply` is to quantize. Annotation changes no prediction. */
 export interface AnnotatedModel {
@@ -13,6 +14,7 @@ export interface AnnotatedModel {
  * Marks every layer for quantization (tfmot `quantize_annotate_model`).
  *
  * @param model - a model, or one that has annotations already
+ * @throws {@link PcqatError} `ERR_OPTION` when it is neither
  * @example
  * ```ts
  * import { quantizeAnnotateModel, zoo } from 'pcqat';
@@ -21,7 +23,7 @@ export interface AnnotatedModel {
  * ```
  */
 export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedModel {
-  const source = 'model' in model ? model.model : model;
+  const source = sourceOf(model);
   return { model: source, layers: new Set(annotatable(source).map((node) => node.name)) };
 }
 
@@ -31,7 +33,7 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
  *
  * @param model - a model, or one that has annotations already: the new ones are added
  * @param layers - node names, or a predicate
- * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers
+ * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers; `ERR_OPTION` for something else than a model
  * @example
  * ```ts
  * import { quantizeAnnotateLayer, quantizeApply, zoo } from 'pcqat';
@@ -43,7 +45,7 @@ export function quantizeAnnotateLayer(
   model: Model | AnnotatedModel,
   layers: string | readonly string[] | ((node: GraphNode) => boolean),
 ): AnnotatedModel {
-  const source = 'model' in model ? model.model : model;
+  const source = sourceOf(model);
   const candidates = annotatable(source);
   const known = new Set(candidates.map((node) => node.name));
   const names =
@@ -56,6 +58,12 @@ export function quantizeAnnotateLayer(
     });
   }
   return { model: source, layers: new Set([...('model' in model ? model.layers : []), ...names]) };
+}
+
+function sourceOf(model: Model | AnnotatedModel): Model {
+  const source: unknown = typeof model === 'object' && model !== null && 'model' in model ? model.model : model;
+  requireModel(source);
+  return source;
 }
 
 /** Everything but the input, which is quantized whenever a layer that reads it is. */
