@@ -80,6 +80,18 @@ export type Instruction =
       readonly dilation: Pair;
       readonly activation?: Activation;
     })
+  | (Base & {
+      /**
+       * The gradient of a convolution by its input: `padding` is that convolution's, which leads from the output to the input.
+       * Kernel `[kh, kw, out, in]`.
+       */
+      readonly op: 'conv2dTranspose';
+      readonly kernel: TensorId;
+      readonly bias?: TensorId;
+      readonly strides: Pair;
+      readonly padding: Padding4;
+      readonly activation?: Activation;
+    })
   | (Base & { readonly op: 'dense'; readonly kernel: TensorId; readonly bias?: TensorId; readonly activation?: Activation })
   | (Base & {
       readonly op: 'batchNorm';
@@ -93,6 +105,30 @@ export type Instruction =
       readonly fakeQuant?: ActivationFakeQuant;
     })
   | (Base & { readonly op: 'activation'; readonly activation: Activation; readonly fakeQuant?: ActivationFakeQuant })
+  | (Base & {
+      readonly op: 'unary';
+      /** hardSwish: x · relu6(x + 3) / 6; leakyRelu: x, or `alpha` x below 0. */
+      readonly function: 'sigmoid' | 'tanh' | 'hardSwish' | 'leakyRelu';
+      /** Given exactly for leakyRelu; at least 0. */
+      readonly alpha?: number;
+      readonly fakeQuant?: ActivationFakeQuant;
+    })
+  | (Base & {
+      readonly op: 'multiply';
+      /** Same shape, or one factor per channel (last axis): all other dimensions 1. */
+      readonly other: ValueId;
+    })
+  | (Base & {
+      readonly op: 'concat';
+      /** What follows `input` on the last axis; at least one. */
+      readonly others: readonly ValueId[];
+    })
+  | (Base & {
+      readonly op: 'upSample';
+      readonly size: Pair;
+      /** `bilinear` between half-pixel centres. */
+      readonly interpolation: 'nearest' | 'bilinear';
+    })
   | (Base & {
       readonly op: 'add';
       /** second operand, same shape */ readonly other: ValueId;

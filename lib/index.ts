@@ -57,25 +57,33 @@ export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type Tflite
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';
 export { encodeTflite, writeTflite } from './formats/tflite/write.js';
-export {
-  GraphBuilder,
-  type ActivationOptions,
-  type BatchNormOptions,
-  type Conv2dOptions,
-  type ConvolutionOptions,
-  type DenseOptions,
-  type DepthwiseConv2dOptions,
-  type LayerOptions,
-  type PairLike,
-  type Pool2dOptions,
-  type Value,
-  type WindowOptions,
-  type ZeroPad2dOptions,
-} from './graph/builder.js';
+export type {
+  ActivationName,
+  ActivationOptions,
+  BatchNormOptions,
+  Conv1dOptions,
+  Conv2dOptions,
+  Conv2dTransposeOptions,
+  ConvolutionOptions,
+  DenseOptions,
+  DepthwiseConv1dOptions,
+  DepthwiseConv2dOptions,
+  LayerOptions,
+  LeakyReluOptions,
+  PairLike,
+  Pool1dOptions,
+  Pool2dOptions,
+  SeparableConv1dOptions,
+  SeparableConv2dOptions,
+  UpSampling2dOptions,
+  WindowOptions,
+  ZeroPad2dOptions,
+} from './graph/builder-options.js';
+export { GraphBuilder, type Value } from './graph/builder.js';
 export { createModel, type CreateModelOptions } from './graph/initialize.js';
 export { cloneModel, countParameters, parameterNames, type Model, type OptimizerState, type Tensor } from './graph/model.js';
 export { inferShapes } from './graph/shapes.js';
-export type { Graph, GraphNode, Padding, Pair, Shape } from './graph/types.js';
+export type { Graph, GraphNode, Padding, Padding1d, Pair, Shape } from './graph/types.js';
 export { validateGraph } from './graph/validate.js';
 export * as zoo from './graph/zoo/index.js';
 export { demoRecipe, type DemoOptions } from './pipeline/demo.js';

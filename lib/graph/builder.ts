@@ -1,83 +1,66 @@
-import { PcqatError } from '../errors.js';
-import { inferNodeShape } from './shapes.js';
-import type { Graph, GraphNode, Padding, Pair, Shape } from './types.js';
-import { validateGraph, validateNode } from './validate.js';
+import type {
+  ActivationName,
+  ActivationOptions,
+  BatchNormOptions,
+  Conv1dOptions,
+  Conv2dOptions,
+  Conv2dTransposeOptions,
+  ConvolutionOptions,
+  DenseOptions,
+  DepthwiseConv1dOptions,
+  DepthwiseConv2dOptions,
+  LayerOptions,
+  LeakyReluOptions,
+  PairLike,
+  Pool1dOptions,
+  Pool2dOptions,
+  SeparableConv1dOptions,
+  SeparableConv2dOptions,
+  UpSampling2dOptions,
+  ZeroPad2dOptions,
+} from './builder-options.js';
+import { NodeList, type Value } from './node-list.js';
+import type { Graph, GraphNode, Pair, Shape } from './types.js';
 
-/** A value while a graph is built: the output of a layer. */
-export interface Value {
-  /** Name of the layer. */
-  readonly name: string;
-  /** Without the batch dimension. */
-  readonly shape: Shape;
-}
+export type { PairLike } from './builder-options.js';
+export type { Value } from './node-list.js';
 
-/** One number for both axes, or `[height, width]`. */
-export type PairLike = number | Pair;
-
-export interface LayerOptions {
-  /** Default: the operator and a number, e.g. `conv2d_1`. */
-  readonly name?: string;
-}
-
-export interface ActivationOptions {
-  /** Adds a layer `<name>_relu` after this one. */
-  readonly activation?: 'relu' | 'relu6';
-}
-
-export interface WindowOptions {
-  /** Default 1 for convolutions, the pool size for pools. */
-  readonly strides?: PairLike;
-  /** Default `valid`, as in Keras. */
-  readonly padding?: Padding;
-}
-
-export interface ConvolutionOptions extends LayerOptions, ActivationOptions, WindowOptions {
-  readonly kernelSize: PairLike;
-  /** Default 1. */
-  readonly dilation?: PairLike;
-  /** Default `true`. */
-  readonly useBias?: boolean;
-}
-
-export interface Conv2dOptions extends ConvolutionOptions {
-  readonly filters: number;
-}
-
-export interface DepthwiseConv2dOptions extends ConvolutionOptions {
-  /** Output channels per input channel. Default 1. */
-  readonly depthMultiplier?: number;
-}
-
-export interface DenseOptions extends LayerOptions, ActivationOptions {
-  readonly units: number;
-  /** Default `true`. */
-  readonly useBias?: boolean;
-}
-
-export interface BatchNormOptions extends LayerOptions {
-  /** Of the moving statistics. Default 0.99. */
-  readonly momentum?: number;
-  /** Added to the variance. Default 1e-3. */
-  readonly epsilon?: number;
-}
-
-export interface Pool2dOptions extends LayerOptions, WindowOptions {
-  /** Default 2. */
-  readonly poolSize?: PairLike;
-}
-
-export interface ZeroPad2dOptions extends LayerOptions {
-  /** `[[top, bottom], [left, right]]`. */
-  readonly padding: readonly [Pair, Pair];
-}
+type AttributesOf<O extends GraphNode['op']> = Omit<Extract<GraphNode, { readonly op: O }>, 'op' | 'name' | 'inputs'>;
 
 function toPair(value: PairLike): Pair {
   return typeof value === 'number' ? [value, value] : value;
 }
 
+function convolution(options: ConvolutionOptions): Omit<AttributesOf<'conv2d'>, 'filters'> {
+  const { kernelSize, strides = 1, padding = 'valid', dilation = 1, useBias = true } = options;
+  return { kernelSize: toPair(kernelSize), strides: toPair(strides), padding, dilation: toPair(dilation), useBias };
+}
+
+function convolution1d(options: Omit<Conv1dOptions, 'filters'>): Omit<AttributesOf<'conv1d'>, 'filters'> {
+  const { kernelSize, strides = 1, padding = 'valid', dilation = 1, useBias = true } = options;
+  return { kernelSize, strides, padding, dilation, useBias };
+}
+
+function pool2d(
+  options: Pool2dOptions,
+): Pick<Extract<GraphNode, { op: 'averagePool2d' | 'maxPool2d' }>, 'poolSize' | 'strides' | 'padding'> {
+  const { poolSize = 2, strides = poolSize, padding = 'valid' } = options;
+  return { poolSize: toPair(poolSize), strides: toPair(strides), padding };
+}
+
+function pool1d(
+  options: Pool1dOptions,
+): Pick<Extract<GraphNode, { op: 'averagePool1d' | 'maxPool1d' }>, 'poolSize' | 'strides' | 'padding'> {
+  const { poolSize = 2, strides = poolSize, padding = 'valid' } = options;
+  return { poolSize, strides, padding };
+}
+
+/** Operators with one input and no attributes. */
+type UnaryOp = Exclude<ActivationName, 'leakyRelu'> | 'globalAveragePool1d' | 'globalAveragePool2d' | 'flatten' | 'softmax';
+
 /**
  * Builds a {@link Graph} layer by layer; every method returns the new value, with its shape. Defaults are Keras'.
- * Activations are NHWC; shapes leave the batch out. Methods throw `PcqatError` (`ERR_GRAPH`, `ERR_SHAPE`) naming the layer
+ * Activations are NHWC, sequences `[length, channels]`; shapes leave the batch out. Methods throw `PcqatError` (`ERR_GRAPH`, `ERR_SHAPE`) naming the layer
  * when an attribute is wrong, a name is used twice or shapes do not fit.
  *
  * @example
@@ -94,169 +77,219 @@ function toPair(value: PairLike): Pair {
  * ```
  */
 export class GraphBuilder {
-  readonly #name: string;
-  readonly #nodes = new Map<string, GraphNode>();
-  readonly #values = new Map<string, Value>();
-  readonly #counters = new Map<string, number>();
+  readonly #list: NodeList;
 
   /** @param name Of the graph; shown in reports and written into exported files. */
   constructor(name: string) {
-    this.#name = name;
+    this.#list = new NodeList(name);
   }
 
   /** The graph's input. Call it once, first. `shape` without the batch, e.g. `[49, 10, 1]`. */
   input(shape: Shape, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'input', name: options.name ?? 'input', inputs: [], shape: [...shape] });
+    return this.#list.append({ op: 'input', name: options.name ?? 'input', inputs: [], shape: [...shape] });
   }
 
   /** 2-D convolution: `[h, w, c]` → `[h', w', filters]`. */
   conv2d(x: Value, options: Conv2dOptions): Value {
     const { filters } = options;
-    return this.#activate(
-      this.#append({ op: 'conv2d', ...this.#base('conv2d', [x], options), filters, ...this.#convolution(options) }),
-      options,
-    );
+    return this.#activate({ op: 'conv2d', ...this.#base('conv2d', [x], options), filters, ...convolution(options) }, options);
   }
 
   /** Depthwise convolution: `[h, w, c]` → `[h', w', c · depthMultiplier]`. */
   depthwiseConv2d(x: Value, options: DepthwiseConv2dOptions): Value {
     const { depthMultiplier = 1 } = options;
     const base = this.#base('depthwiseConv2d', [x], options);
-    return this.#activate(this.#append({ op: 'depthwiseConv2d', ...base, depthMultiplier, ...this.#convolution(options) }), options);
+    return this.#activate({ op: 'depthwiseConv2d', ...base, depthMultiplier, ...convolution(options) }, options);
+  }
+
+  /** 1-D convolution: `[length, c]` → `[length', filters]`. */
+  conv1d(x: Value, options: Conv1dOptions): Value {
+    const { filters } = options;
+    return this.#activate({ op: 'conv1d', ...this.#base('conv1d', [x], options), filters, ...convolution1d(options) }, options);
+  }
+
+  /** 1-D depthwise convolution: `[length, c]` → `[length', c · depthMultiplier]`. */
+  depthwiseConv1d(x: Value, options: DepthwiseConv1dOptions): Value {
+    const { depthMultiplier = 1 } = options;
+    const base = this.#base('depthwiseConv1d', [x], options);
+    return this.#activate({ op: 'depthwiseConv1d', ...base, depthMultiplier, ...convolution1d(options) }, options);
+  }
+
+  /**
+   * Transposed 2-D convolution: `[h, w, c]` → `[h', w', filters]` with h' = h · stride for `same`,
+   * h · stride + max(kernel − stride, 0) for `valid`, as in Keras.
+   */
+  conv2dTranspose(x: Value, options: Conv2dTransposeOptions): Value {
+    const { filters, kernelSize, strides = 1, padding = 'valid', useBias = true } = options;
+    const base = this.#base('conv2dTranspose', [x], options);
+    const attributes = { filters, kernelSize: toPair(kernelSize), strides: toPair(strides), padding, useBias };
+    return this.#activate({ op: 'conv2dTranspose', ...base, ...attributes }, options);
+  }
+
+  /**
+   * Depthwise separable convolution as two layers, which are compressed and quantized each by its own rule (spec 3.6, row 3):
+   * `<name>_depthwise`, without bias and activation, then a 1×1 convolution `<name>` with them.
+   */
+  separableConv2d(x: Value, options: SeparableConv2dOptions): Value {
+    const { kernelSize, strides = 1, padding = 'valid', dilation = 1, depthMultiplier = 1, ...pointwise } = options;
+    const name = options.name ?? this.#list.freshName('separableConv2d');
+    const window = { kernelSize, strides, padding, dilation };
+    const depthwise = this.depthwiseConv2d(x, { ...window, name: `${name}_depthwise`, depthMultiplier, useBias: false });
+    return this.conv2d(depthwise, { ...pointwise, name, kernelSize: 1 });
+  }
+
+  /**
+   * Depthwise separable convolution of a sequence, as {@link GraphBuilder.separableConv2d}. Causal padding is allowed
+   * (the reference refuses it, spec 3.6, row 2).
+   */
+  separableConv1d(x: Value, options: SeparableConv1dOptions): Value {
+    const { kernelSize, strides = 1, padding = 'valid', dilation = 1, depthMultiplier = 1, ...pointwise } = options;
+    const name = options.name ?? this.#list.freshName('separableConv1d');
+    const window = { kernelSize, strides, padding, dilation };
+    const depthwise = this.depthwiseConv1d(x, { ...window, name: `${name}_depthwise`, depthMultiplier, useBias: false });
+    return this.conv1d(depthwise, { ...pointwise, name, kernelSize: 1 });
   }
 
   /** Fully connected layer: `[n]` → `[units]`. */
   dense(x: Value, options: DenseOptions): Value {
     const { units, useBias = true } = options;
-    return this.#activate(this.#append({ op: 'dense', ...this.#base('dense', [x], options), units, useBias }), options);
+    return this.#activate({ op: 'dense', ...this.#base('dense', [x], options), units, useBias }, options);
   }
 
   /** Batch normalization over the last axis. */
   batchNorm(x: Value, options: BatchNormOptions = {}): Value {
     const { momentum = 0.99, epsilon = 1e-3 } = options;
-    return this.#append({ op: 'batchNorm', ...this.#base('batchNorm', [x], options), momentum, epsilon });
+    return this.#list.append({ op: 'batchNorm', ...this.#base('batchNorm', [x], options), momentum, epsilon });
   }
 
   /** max(x, 0). */
   relu(x: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'relu', ...this.#base('relu', [x], options) });
+    return this.#unary('relu', x, options);
   }
 
   /** min(max(x, 0), 6). */
   relu6(x: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'relu6', ...this.#base('relu6', [x], options) });
+    return this.#unary('relu6', x, options);
+  }
+
+  /** 1 / (1 + e⁻ˣ). */
+  sigmoid(x: Value, options: LayerOptions = {}): Value {
+    return this.#unary('sigmoid', x, options);
+  }
+
+  /** Hyperbolic tangent. */
+  tanh(x: Value, options: LayerOptions = {}): Value {
+    return this.#unary('tanh', x, options);
+  }
+
+  /** x · relu6(x + 3) / 6 (Howard et al. 2019). */
+  hardSwish(x: Value, options: LayerOptions = {}): Value {
+    return this.#unary('hardSwish', x, options);
+  }
+
+  /** x, or `alpha · x` where x is negative. */
+  leakyRelu(x: Value, options: LeakyReluOptions = {}): Value {
+    const { alpha = 0.3 } = options;
+    return this.#list.append({ op: 'leakyRelu', ...this.#base('leakyRelu', [x], options), alpha });
   }
 
   /** Element-wise sum of two values of the same shape. */
   add(a: Value, b: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'add', ...this.#base('add', [a, b], options) });
+    return this.#list.append({ op: 'add', ...this.#base('add', [a, b], options) });
+  }
+
+  /**
+   * Element-wise product of two values of the same shape; or `factor` has one value per channel of `x` (`[c]` or `[1, 1, c]` beside
+   * `[h, w, c]`), as the gate of a squeeze-and-excitation block.
+   */
+  multiply(x: Value, factor: Value, options: LayerOptions = {}): Value {
+    return this.#list.append({ op: 'multiply', ...this.#base('multiply', [x, factor], options) });
+  }
+
+  /** Two or more values side by side on the last axis. */
+  concat(values: readonly Value[], options: LayerOptions = {}): Value {
+    return this.#list.append({ op: 'concat', ...this.#base('concat', values, options) });
   }
 
   /** Mean of each window; padding does not count. */
   averagePool2d(x: Value, options: Pool2dOptions = {}): Value {
-    return this.#append({ op: 'averagePool2d', ...this.#base('averagePool2d', [x], options), ...this.#pool(options) });
+    return this.#list.append({ op: 'averagePool2d', ...this.#base('averagePool2d', [x], options), ...pool2d(options) });
   }
 
   /** Maximum of each window. */
   maxPool2d(x: Value, options: Pool2dOptions = {}): Value {
-    return this.#append({ op: 'maxPool2d', ...this.#base('maxPool2d', [x], options), ...this.#pool(options) });
+    return this.#list.append({ op: 'maxPool2d', ...this.#base('maxPool2d', [x], options), ...pool2d(options) });
+  }
+
+  /** Mean of each window of a sequence `[length, c]`; padding does not count. */
+  averagePool1d(x: Value, options: Pool1dOptions = {}): Value {
+    return this.#list.append({ op: 'averagePool1d', ...this.#base('averagePool1d', [x], options), ...pool1d(options) });
+  }
+
+  /** Maximum of each window of a sequence `[length, c]`. */
+  maxPool1d(x: Value, options: Pool1dOptions = {}): Value {
+    return this.#list.append({ op: 'maxPool1d', ...this.#base('maxPool1d', [x], options), ...pool1d(options) });
   }
 
   /** Mean over height and width: `[h, w, c]` → `[c]`. */
   globalAveragePool2d(x: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'globalAveragePool2d', ...this.#base('globalAveragePool2d', [x], options) });
+    return this.#unary('globalAveragePool2d', x, options);
+  }
+
+  /** Mean over the length: `[length, c]` → `[c]`. */
+  globalAveragePool1d(x: Value, options: LayerOptions = {}): Value {
+    return this.#unary('globalAveragePool1d', x, options);
+  }
+
+  /** Each pixel becomes `size` pixels: `[h, w, c]` → `[h · size, w · size, c]`. */
+  upSampling2d(x: Value, options: UpSampling2dOptions = {}): Value {
+    const { size = 2, interpolation = 'nearest' } = options;
+    return this.#list.append({ op: 'upSampling2d', ...this.#base('upSampling2d', [x], options), size: toPair(size), interpolation });
   }
 
   /** Zeros around height and width. */
   zeroPad2d(x: Value, options: ZeroPad2dOptions): Value {
-    return this.#append({ op: 'zeroPad2d', ...this.#base('zeroPad2d', [x], options), padding: options.padding });
+    return this.#list.append({ op: 'zeroPad2d', ...this.#base('zeroPad2d', [x], options), padding: options.padding });
   }
 
   /** Row-major flattening to one dimension. */
   flatten(x: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'flatten', ...this.#base('flatten', [x], options) });
+    return this.#unary('flatten', x, options);
   }
 
   /** Row-major reshape to the same number of elements. */
   reshape(x: Value, shape: Shape, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'reshape', ...this.#base('reshape', [x], options), shape: [...shape] });
+    return this.#list.append({ op: 'reshape', ...this.#base('reshape', [x], options), shape: [...shape] });
   }
 
   /** Drops the fraction `rate` of elements in training and scales the others by 1 / (1 − rate). */
   dropout(x: Value, options: LayerOptions & { readonly rate: number }): Value {
-    return this.#append({ op: 'dropout', ...this.#base('dropout', [x], options), rate: options.rate });
+    return this.#list.append({ op: 'dropout', ...this.#base('dropout', [x], options), rate: options.rate });
   }
 
   /** Softmax over the last axis. As the last layer, training leaves it out and takes the loss on its input. */
   softmax(x: Value, options: LayerOptions = {}): Value {
-    return this.#append({ op: 'softmax', ...this.#base('softmax', [x], options) });
+    return this.#unary('softmax', x, options);
   }
 
   /** The graph that ends in `output`; layers that do not lead to it are left out. */
   build(output: Value): Graph {
-    this.#own(output);
-    const needed = new Set([output.name]);
-    // Inputs always come earlier, so one backward pass finds every ancestor.
-    for (const node of [...this.#nodes.values()].reverse()) {
-      if (needed.has(node.name)) node.inputs.forEach((input) => needed.add(input));
-    }
-    const graph: Graph = { name: this.#name, nodes: [...this.#nodes.values()].filter((node) => needed.has(node.name)) };
-    validateGraph(graph);
-    return graph;
-  }
-
-  #convolution(
-    options: ConvolutionOptions,
-  ): Pick<Extract<GraphNode, { op: 'conv2d' }>, 'kernelSize' | 'strides' | 'padding' | 'dilation' | 'useBias'> {
-    const { kernelSize, strides = 1, padding = 'valid', dilation = 1, useBias = true } = options;
-    return { kernelSize: toPair(kernelSize), strides: toPair(strides), padding, dilation: toPair(dilation), useBias };
-  }
-
-  #pool(options: Pool2dOptions): Pick<Extract<GraphNode, { op: 'averagePool2d' | 'maxPool2d' }>, 'poolSize' | 'strides' | 'padding'> {
-    const { poolSize = 2, strides = poolSize, padding = 'valid' } = options;
-    return { poolSize: toPair(poolSize), strides: toPair(strides), padding };
-  }
-
-  #activate(value: Value, options: ActivationOptions): Value {
-    if (options.activation === undefined) return value;
-    const name = `${value.name}_${options.activation}`;
-    return options.activation === 'relu' ? this.relu(value, { name }) : this.relu6(value, { name });
+    return this.#list.build(output);
   }
 
   #base(op: string, inputs: readonly Value[], options: LayerOptions): { name: string; inputs: string[] } {
-    inputs.forEach((value) => this.#own(value));
-    return { name: options.name ?? this.#freshName(op), inputs: inputs.map((value) => value.name) };
+    return this.#list.base(op, inputs, options.name);
   }
 
-  #freshName(op: string): string {
-    for (;;) {
-      const number = (this.#counters.get(op) ?? 0) + 1;
-      this.#counters.set(op, number);
-      if (!this.#nodes.has(`${op}_${number}`)) return `${op}_${number}`;
-    }
+  #unary(op: UnaryOp, x: Value, options: LayerOptions): Value {
+    return this.#list.append({ op, ...this.#base(op, [x], options) });
   }
 
-  #own(value: Value): void {
-    if (this.#values.get(value.name) !== value) {
-      throw new PcqatError('ERR_GRAPH', `value '${value.name}' belongs to another graph`, { where: `graph '${this.#name}'` });
-    }
-  }
-
-  #append(node: GraphNode): Value {
-    if (this.#nodes.has(node.name)) {
-      throw new PcqatError('ERR_GRAPH', `two layers are named '${node.name}'`, {
-        where: `graph '${this.#name}'`,
-        remedy: 'Layer names must be unique.',
-      });
-    }
-    validateNode(node);
-    const shape = inferNodeShape(
-      node,
-      node.inputs.map((input) => this.#values.get(input)?.shape ?? []),
-    );
-    const value: Value = { name: node.name, shape };
-    this.#nodes.set(node.name, node);
-    this.#values.set(node.name, value);
-    return value;
+  /** Appends a layer, and its activation as one of its own. */
+  #activate(node: GraphNode, { activation }: ActivationOptions): Value {
+    const value = this.#list.append(node);
+    if (activation === undefined) return value;
+    const name = `${value.name}_${activation}`;
+    return activation === 'leakyRelu' ? this.leakyRelu(value, { name }) : this.#unary(activation, value, { name });
   }
 }

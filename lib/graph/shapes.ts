@@ -1,8 +1,6 @@
 import { PcqatError } from '../errors.js';
-import type { Graph, GraphNode, Padding, Pair, Shape } from './types.js';
-
-/** Explicit padding `[top, bottom, left, right]`. */
-export type Padding4 = readonly [number, number, number, number];
+import type { Graph, GraphNode, Shape } from './types.js';
+import { imageOf, transposedGeometry, type WindowedNode, windowGeometry, windowOf } from './windows.js';
 
 /** Largest number of elements of one example's activation or of one parameter: sizes stay exact 32-bit integers. */
 export const MAX_ELEMENTS = 2 ** 31 - 1;
@@ -14,39 +12,6 @@ export function elementCount(shape: Shape): number {
 
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dimension, i) => dimension === b[i]);
-}
-
-/** Output size and padding of one axis of a sliding window. */
-function windowAxis(
-  size: number,
-  window: number,
-  stride: number,
-  dilation: number,
-  padding: Padding,
-): [out: number, before: number, after: number] {
-  const extent = (window - 1) * dilation + 1;
-  if (padding === 'valid') return [Math.floor((size - extent) / stride) + 1, 0, 0];
-  // TensorFlow's SAME: the odd element of padding goes to the end.
-  const out = Math.ceil(size / stride);
-  const total = Math.max((out - 1) * stride + extent - size, 0);
-  const before = Math.floor(total / 2);
-  return [out, before, total - before];
-}
-
-/**
- * Output size and explicit padding of a convolution or pool over `[height, width]`, as TensorFlow computes them.
- * A size below 1 means that the window does not fit.
- */
-export function windowGeometry(
-  input: Pair,
-  window: Pair,
-  strides: Pair,
-  dilation: Pair,
-  padding: Padding,
-): { readonly output: Pair; readonly padding: Padding4 } {
-  const [height, top, bottom] = windowAxis(input[0], window[0], strides[0], dilation[0], padding);
-  const [width, left, right] = windowAxis(input[1], window[1], strides[1], dilation[1], padding);
-  return { output: [height, width], padding: [top, bottom, left, right] };
 }
 
 function mismatch(node: GraphNode, message: string, remedy: string): PcqatError {
@@ -61,17 +26,47 @@ function requireImage(node: GraphNode, shape: Shape): readonly [number, number, 
   return [height, width, channels];
 }
 
-function slide(node: GraphNode, input: Shape, window: Pair, strides: Pair, dilation: Pair, padding: Padding, channels: number): Shape {
-  const [height, width] = requireImage(node, input);
-  const { output } = windowGeometry([height, width], window, strides, dilation, padding);
+function requireSequence(node: GraphNode, shape: Shape): readonly [number, number] {
+  const [length, channels] = shape;
+  if (shape.length !== 2 || length === undefined || channels === undefined) {
+    throw mismatch(node, `${node.op} needs an input [length, channels] but gets [${shape.join(', ')}]`, 'Add a reshape before it.');
+  }
+  return [length, channels];
+}
+
+/** Output of a sliding window that makes `channels(input channels)` channels. */
+function slide(node: WindowedNode, input: Shape, channels: (inputs: number) => number): Shape {
+  const isSequence = typeof node.strides === 'number';
+  if (isSequence) requireSequence(node, input);
+  else requireImage(node, input);
+  const [height = 0, width = 0, depth = 0] = imageOf(input);
+  const window = windowOf(node);
+  const { output } = windowGeometry([height, width], window.size, window.strides, window.dilation, window.padding);
   if (output[0] < 1 || output[1] < 1) {
+    const size = isSequence ? window.size[1] : `[${window.size.join(', ')}]`;
+    throw mismatch(node, `its window ${size} is larger than its input [${input.join(', ')}]`, "Use padding 'same' or a smaller window.");
+  }
+  return isSequence ? [output[1], channels(depth)] : [...output, channels(depth)];
+}
+
+function concatenated(node: GraphNode, inputs: readonly Shape[]): Shape {
+  const [first = [], ...others] = inputs;
+  const front = first.slice(0, -1);
+  const odd = others.find((shape) => !sameShape(shape.slice(0, -1), front));
+  if (odd !== undefined) {
     throw mismatch(
       node,
-      `its window [${window.join(', ')}] is larger than its input [${input.join(', ')}]`,
-      "Use padding 'same' or a smaller window.",
+      `cannot put [${first.join(', ')}] and [${odd.join(', ')}] side by side`,
+      'All dimensions but the last must be the same.',
     );
   }
-  return [output[0], output[1], channels];
+  return [...front, inputs.reduce((sum, shape) => sum + (shape.at(-1) ?? 0), 0)];
+}
+
+/** Is `factor` one number per channel of `shape`: `[c]`, or 1 on every other axis? */
+export function isPerChannel(factor: Shape, shape: Shape): boolean {
+  const channels = shape.at(-1);
+  return factor.at(-1) === channels && elementCount(factor) === channels && [1, shape.length].includes(factor.length);
 }
 
 function outputShape(node: GraphNode, inputs: readonly Shape[]): Shape {
@@ -80,20 +75,32 @@ function outputShape(node: GraphNode, inputs: readonly Shape[]): Shape {
     case 'input':
       return node.shape;
     case 'conv2d':
-      return slide(node, first, node.kernelSize, node.strides, node.dilation, node.padding, node.filters);
-    case 'depthwiseConv2d': {
-      const channels = requireImage(node, first)[2] * node.depthMultiplier;
-      return slide(node, first, node.kernelSize, node.strides, node.dilation, node.padding, channels);
+    case 'conv1d':
+      return slide(node, first, () => node.filters);
+    case 'depthwiseConv2d':
+    case 'depthwiseConv1d':
+      return slide(node, first, (channels) => channels * node.depthMultiplier);
+    case 'conv2dTranspose': {
+      const [height, width] = requireImage(node, first);
+      return [...transposedGeometry([height, width], node).output, node.filters];
     }
     case 'dense':
       if (first.length !== 1)
         throw mismatch(node, `dense needs a flat input but gets [${first.join(', ')}]`, 'Add flatten or a global pool before it.');
       return [node.units];
+    case 'averagePool1d':
+    case 'maxPool1d':
     case 'averagePool2d':
     case 'maxPool2d':
-      return slide(node, first, node.poolSize, node.strides, [1, 1], node.padding, requireImage(node, first)[2]);
+      return slide(node, first, (channels) => channels);
+    case 'globalAveragePool1d':
+      return [requireSequence(node, first)[1]];
     case 'globalAveragePool2d':
       return [requireImage(node, first)[2]];
+    case 'upSampling2d': {
+      const [height, width, channels] = requireImage(node, first);
+      return [height * node.size[0], width * node.size[1], channels];
+    }
     case 'zeroPad2d': {
       const [height, width, channels] = requireImage(node, first);
       const [[top, bottom], [left, right]] = node.padding;
@@ -117,9 +124,26 @@ function outputShape(node: GraphNode, inputs: readonly Shape[]): Shape {
       }
       return first;
     }
+    case 'multiply': {
+      const second = inputs[1] ?? [];
+      if (!sameShape(first, second) && !isPerChannel(second, first)) {
+        throw mismatch(
+          node,
+          `cannot multiply [${first.join(', ')}] by [${second.join(', ')}]`,
+          'Both inputs must have the same shape, or the second one value per channel.',
+        );
+      }
+      return first;
+    }
+    case 'concat':
+      return concatenated(node, inputs);
     case 'batchNorm':
     case 'relu':
     case 'relu6':
+    case 'sigmoid':
+    case 'tanh':
+    case 'hardSwish':
+    case 'leakyRelu':
     case 'dropout':
     case 'softmax':
       return first;
@@ -147,6 +171,12 @@ export function parameterShapes(node: GraphNode, input: Shape): ReadonlyMap<stri
       return kernelAndBias([...node.kernelSize, channels, node.filters], node.useBias, node.filters);
     case 'depthwiseConv2d':
       return kernelAndBias([...node.kernelSize, channels, node.depthMultiplier], node.useBias, channels * node.depthMultiplier);
+    case 'conv1d':
+      return kernelAndBias([node.kernelSize, channels, node.filters], node.useBias, node.filters);
+    case 'depthwiseConv1d':
+      return kernelAndBias([node.kernelSize, channels, node.depthMultiplier], node.useBias, channels * node.depthMultiplier);
+    case 'conv2dTranspose':
+      return kernelAndBias([...node.kernelSize, node.filters, channels], node.useBias, node.filters);
     case 'dense':
       return kernelAndBias([channels, node.units], node.useBias, node.units);
     case 'batchNorm':

@@ -7,6 +7,9 @@ export type Pair = readonly [number, number];
 /** TensorFlow's padding schemes. */
 export type Padding = 'same' | 'valid';
 
+/** Padding of one-dimensional convolutions; `causal` puts all of it before the start, so that no output sees a later input. */
+export type Padding1d = Padding | 'causal';
+
 interface NodeBase {
   /** Unique in the graph; also the layer name in messages, reports and exported files. */
   readonly name: string;
@@ -42,6 +45,41 @@ export interface DepthwiseConv2dNode extends NodeBase {
   readonly useBias: boolean;
 }
 
+/** 1-D convolution. Parameters: `<name>/kernel` `[k, in, filters]`, `<name>/bias` `[filters]`. */
+export interface Conv1dNode extends NodeBase {
+  readonly op: 'conv1d';
+  readonly filters: number;
+  readonly kernelSize: number;
+  readonly strides: number;
+  readonly padding: Padding1d;
+  readonly dilation: number;
+  readonly useBias: boolean;
+}
+
+/** 1-D depthwise convolution. Parameters: `<name>/kernel` `[k, in, multiplier]`, `<name>/bias` `[in·multiplier]`. */
+export interface DepthwiseConv1dNode extends NodeBase {
+  readonly op: 'depthwiseConv1d';
+  readonly kernelSize: number;
+  readonly strides: number;
+  readonly padding: Padding1d;
+  readonly dilation: number;
+  readonly depthMultiplier: number;
+  readonly useBias: boolean;
+}
+
+/**
+ * Transposed 2-D convolution: the gradient of a convolution by its input, as Keras has it.
+ * Parameters: `<name>/kernel` `[kh, kw, filters, in]` (output channels before input channels), `<name>/bias` `[filters]`.
+ */
+export interface Conv2dTransposeNode extends NodeBase {
+  readonly op: 'conv2dTranspose';
+  readonly filters: number;
+  readonly kernelSize: Pair;
+  readonly strides: Pair;
+  readonly padding: Padding;
+  readonly useBias: boolean;
+}
+
 /** Fully connected layer on the last (only) axis. Parameters: `<name>/kernel` `[in, units]`, `<name>/bias` `[units]`. */
 export interface DenseNode extends NodeBase {
   readonly op: 'dense';
@@ -59,13 +97,40 @@ export interface BatchNormNode extends NodeBase {
   readonly epsilon: number;
 }
 
-export interface ReluNode extends NodeBase {
-  readonly op: 'relu' | 'relu6';
+/** Activation functions without attributes: max(x, 0), min(max(x, 0), 6), 1 / (1 + e⁻ˣ), tanh x, x · relu6(x + 3) / 6. */
+export interface ActivationNode extends NodeBase {
+  readonly op: 'relu' | 'relu6' | 'sigmoid' | 'tanh' | 'hardSwish';
+}
+
+/** x, or `alpha · x` where x is negative. */
+export interface LeakyReluNode extends NodeBase {
+  readonly op: 'leakyRelu';
+  readonly alpha: number;
 }
 
 /** Element-wise sum of two values of the same shape. */
 export interface AddNode extends NodeBase {
   readonly op: 'add';
+}
+
+/**
+ * Element-wise product of two values of the same shape, or of a value and one factor per channel
+ * (`[c]`, `[1, c]` or `[1, 1, c]`), as squeeze-and-excitation gates are.
+ */
+export interface MultiplyNode extends NodeBase {
+  readonly op: 'multiply';
+}
+
+/** Two or more values side by side on the last axis; their other dimensions are equal. */
+export interface ConcatNode extends NodeBase {
+  readonly op: 'concat';
+}
+
+export interface Pool1dNode extends NodeBase {
+  readonly op: 'averagePool1d' | 'maxPool1d';
+  readonly poolSize: number;
+  readonly strides: number;
+  readonly padding: Padding;
 }
 
 export interface Pool2dNode extends NodeBase {
@@ -78,6 +143,18 @@ export interface Pool2dNode extends NodeBase {
 /** Mean over height and width: `[h, w, c]` → `[c]`. */
 export interface GlobalAveragePool2dNode extends NodeBase {
   readonly op: 'globalAveragePool2d';
+}
+
+/** Mean over the length: `[length, c]` → `[c]`. */
+export interface GlobalAveragePool1dNode extends NodeBase {
+  readonly op: 'globalAveragePool1d';
+}
+
+/** Each pixel becomes `size` pixels: copies of it (`nearest`), or interpolated between pixel centres (`bilinear`, as TF2's `tf.image.resize`). */
+export interface UpSampling2dNode extends NodeBase {
+  readonly op: 'upSampling2d';
+  readonly size: Pair;
+  readonly interpolation: 'nearest' | 'bilinear';
 }
 
 /** Zero padding of height and width. */
@@ -111,12 +188,21 @@ export type GraphNode =
   | InputNode
   | Conv2dNode
   | DepthwiseConv2dNode
+  | Conv1dNode
+  | DepthwiseConv1dNode
+  | Conv2dTransposeNode
   | DenseNode
   | BatchNormNode
-  | ReluNode
+  | ActivationNode
+  | LeakyReluNode
   | AddNode
+  | MultiplyNode
+  | ConcatNode
+  | Pool1dNode
   | Pool2dNode
+  | GlobalAveragePool1dNode
   | GlobalAveragePool2dNode
+  | UpSampling2dNode
   | ZeroPad2dNode
   | FlattenNode
   | ReshapeNode

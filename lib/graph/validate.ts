@@ -25,9 +25,9 @@ export function validateNode(node: GraphNode, where = `layer '${node.name}'`): v
       remedy: `Known types: ${Object.keys(OPERATORS).join(', ')}.`,
     });
   }
-  if (!Array.isArray(node.inputs) || node.inputs.length !== rule.inputs) {
-    throw graphError(`${node.op} takes ${rule.inputs} input(s)`, where);
-  }
+  const inputs: unknown = node.inputs;
+  const fits = Array.isArray(inputs) && (rule.inputs === 'several' ? inputs.length >= 2 : inputs.length === rule.inputs);
+  if (!fits) throw graphError(`${node.op} takes ${rule.inputs === 'several' ? 'two or more inputs' : `${rule.inputs} input(s)`}`, where);
   const { name: _name, op: _op, inputs: _inputs, ...attributes } = node;
   for (const [attribute, check] of Object.entries(rule.attributes)) {
     const expected = check((attributes as Record<string, unknown>)[attribute]);

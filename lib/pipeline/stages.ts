@@ -8,7 +8,7 @@ import {
   Default8BitQuantizeScheme,
   type QuantizeScheme,
 } from '../compress/quantization/schemes.js';
-import { weightedNodes } from '../compress/registry.js';
+import { isSharedByDefault, weightedNodes } from '../compress/registry.js';
 import { pruneLowMagnitude } from '../compress/sparsity/prune.js';
 import { constantSparsity, polynomialDecay } from '../compress/sparsity/schedules.js';
 import { stripPruning } from '../compress/sparsity/strip.js';
@@ -41,9 +41,10 @@ export function layerTargets(model: Model, recipe: Recipe): LayerTargets {
   }
   const sparsity = new Map<string, number>();
   const clusters = new Map<string, number>();
-  for (const { name, op } of nodes) {
+  for (const node of nodes) {
+    const { name } = node;
     const own = recipe.layers[name];
-    const included = recipe.depthwise || op !== 'depthwiseConv2d';
+    const included = recipe.depthwise || isSharedByDefault(node);
     const zeros = own?.sparsity ?? (included ? recipe.sparsity : 0);
     const values = own?.clusters ?? (included ? recipe.clusters : false);
     if (zeros > 0) sparsity.set(name, zeros);

@@ -1,4 +1,5 @@
 import type { ActivationQuantizer } from '../compress/chains.js';
+import { isWeighted } from '../compress/registry.js';
 import type { GraphNode } from '../graph/types.js';
 
 /** Nodes that become one instruction: a head, perhaps its activation, and the fake quantization of the result. */
@@ -14,8 +15,6 @@ export function groupOutput(group: FusedGroup): string {
   return (group.relu ?? group.head).name;
 }
 
-const MATRIX_OPS: ReadonlySet<GraphNode['op']> = new Set(['conv2d', 'depthwiseConv2d', 'dense']);
-const FUSES_RELU: ReadonlySet<GraphNode['op']> = new Set([...MATRIX_OPS, 'batchNorm', 'add']);
 
 /**
  * Groups nodes (in topological order) into instructions. A ReLU joins the node before it when nothing else reads the value between
@@ -29,8 +28,8 @@ export function fuse(nodes: readonly GraphNode[], output: string, quantizers: Re
   const fusableRelu = (head: GraphNode): GraphNode | undefined => {
     const [relu, ...others] = consumers.get(head.name) ?? [];
     if (relu === undefined || others.length > 0 || head.name === output || quantizers.has(head.name)) return undefined;
-    if ((relu.op !== 'relu' && relu.op !== 'relu6') || !FUSES_RELU.has(head.op)) return undefined;
-    return MATRIX_OPS.has(head.op) && quantizers.has(relu.name) ? undefined : relu;
+    if ((relu.op !== 'relu' && relu.op !== 'relu6') || !(isWeighted(head) || head.op === 'batchNorm' || head.op === 'add')) return undefined;
+    return isWeighted(head) && quantizers.has(relu.name) ? undefined : relu;
   };
 
   const fused = new Set<string>();

@@ -1,7 +1,8 @@
 import type { Activation, ActivationFakeQuant, Instruction, TensorId, ValueId } from '../../binding.js';
 import { PcqatError } from '../errors.js';
-import { parameterShapes, windowGeometry } from '../graph/shapes.js';
-import type { GraphNode, Padding, Pair, Shape } from '../graph/types.js';
+import { parameterShapes } from '../graph/shapes.js';
+import type { GraphNode, Shape } from '../graph/types.js';
+import { imageOf, type Padding4, transposedGeometry, type Window, type WindowedNode, windowGeometry, windowOf } from '../graph/windows.js';
 import type { TensorTable } from './tensor-table.js';
 
 /** What one instruction needs beside its node. */
@@ -19,8 +20,12 @@ export interface NodeContext {
 
 /** Operators whose instruction can fake-quantize its own output. */
 export function quantizesInPlace(op: GraphNode['op']): boolean {
-  return op === 'batchNorm' || op === 'add' || op === 'relu' || op === 'relu6';
+  return QUANTIZES_IN_PLACE.has(op);
 }
+
+const QUANTIZES_IN_PLACE: ReadonlySet<GraphNode['op']> = new Set([
+  'batchNorm', 'add', 'relu', 'relu6', 'sigmoid', 'tanh', 'hardSwish', 'leakyRelu',
+]); // prettier-ignore
 
 /** Small beside any useful γ, and far above what the int32 bias of a folded layer needs of its scale. */
 const SMALLEST_SCALE = 2 ** -10;
@@ -32,23 +37,35 @@ function parameter(node: GraphNode, name: string, context: NodeContext): TensorI
   return context.table.id(`${node.name}/${name}`, { shape, trainable, weightDecay: name === 'kernel', minimum });
 }
 
-function geometry(input: Shape, window: Pair, strides: Pair, dilation: Pair, padding: Padding): readonly [number, number, number, number] {
-  return windowGeometry([input[0] ?? 0, input[1] ?? 0], window, strides, dilation, padding).padding;
+/** Strides, dilation and explicit padding of a window over images; over a sequence, an image of height 1. */
+function windowFields(node: WindowedNode, input: Shape): Pick<Window, 'size' | 'strides' | 'dilation'> & { readonly padding: Padding4 } {
+  const [height = 0, width = 0] = imageOf(input);
+  const { size, strides, dilation, padding } = windowOf(node);
+  return { size, strides, dilation, padding: windowGeometry([height, width], size, strides, dilation, padding).padding };
 }
 
 /** The instruction of one node, with the activation and fake quantization fused into it. */
 export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
   const { inputShape, activation, output } = context;
-  const [input = -1, other = -1] = context.inputs;
+  const [input = -1, ...others] = context.inputs;
+  const other = others[0] ?? -1;
   const base = { name: node.name, input, output };
   const fakeQuant = context.fakeQuant === undefined ? {} : { fakeQuant: context.fakeQuant };
   const bias = 'useBias' in node && node.useBias ? { bias: parameter(node, 'bias', context) } : {};
   switch (node.op) {
     case 'conv2d':
-    case 'depthwiseConv2d': {
-      const { op, strides, dilation } = node;
-      const padding = geometry(inputShape, node.kernelSize, strides, dilation, node.padding);
+    case 'conv1d':
+    case 'depthwiseConv2d':
+    case 'depthwiseConv1d': {
+      const { strides, dilation, padding } = windowFields(node, inputShape);
+      const op = node.op === 'conv2d' || node.op === 'conv1d' ? 'conv2d' : 'depthwiseConv2d';
       return { ...base, op, kernel: parameter(node, 'kernel', context), ...bias, strides, padding, dilation, activation };
+    }
+    case 'conv2dTranspose': {
+      const [height = 0, width = 0] = inputShape;
+      const { padding } = transposedGeometry([height, width], node);
+      const { op, strides } = node;
+      return { ...base, op, kernel: parameter(node, 'kernel', context), ...bias, strides, padding, activation };
     }
     case 'dense':
       return { ...base, op: 'dense', kernel: parameter(node, 'kernel', context), ...bias, activation };
@@ -61,14 +78,29 @@ export function lowerNode(node: GraphNode, context: NodeContext): Instruction {
     case 'relu':
     case 'relu6':
       return { ...base, op: 'activation', activation: node.op, ...fakeQuant };
+    case 'sigmoid':
+    case 'tanh':
+    case 'hardSwish':
+      return { ...base, op: 'unary', function: node.op, ...fakeQuant };
+    case 'leakyRelu':
+      return { ...base, op: 'unary', function: node.op, alpha: node.alpha, ...fakeQuant };
+    case 'multiply':
+      return { ...base, op: 'multiply', other };
+    case 'concat':
+      return { ...base, op: 'concat', others };
+    case 'upSampling2d':
+      return { ...base, op: 'upSample', size: node.size, interpolation: node.interpolation };
     case 'add':
       return { ...base, op: 'add', other, activation, ...fakeQuant };
+    case 'averagePool1d':
     case 'averagePool2d':
+    case 'maxPool1d':
     case 'maxPool2d': {
-      const { poolSize: pool, strides } = node;
-      const padding = geometry(inputShape, pool, strides, [1, 1], node.padding);
-      return { ...base, op: node.op === 'maxPool2d' ? 'maxPool' : 'averagePool', pool, strides, padding };
+      const { size: pool, strides, padding } = windowFields(node, inputShape);
+      const op = node.op === 'maxPool1d' || node.op === 'maxPool2d' ? 'maxPool' : 'averagePool';
+      return { ...base, op, pool, strides, padding };
     }
+    case 'globalAveragePool1d':
     case 'globalAveragePool2d':
       return { ...base, op: 'globalAveragePool' };
     case 'zeroPad2d':

@@ -15,6 +15,7 @@ import type { Model } from '../graph/model.js';
 import { parameterShapes } from '../graph/shapes.js';
 import type { GraphNode, Shape } from '../graph/types.js';
 import { validateGraph } from '../graph/validate.js';
+import { imageOf } from '../graph/windows.js';
 import { fuse, type FusedGroup, groupOutput } from './fuse.js';
 import type { Loss } from './losses.js';
 import { lowerChain } from './lower-chain.js';
@@ -105,8 +106,9 @@ class Lowering {
     this.values.set(name, value);
   }
 
+  /** Sequences are images of height 1 in the core. */
   #value(name: string, shape: Shape): ValueId {
-    this.specs.push({ name, shape });
+    this.specs.push({ name, shape: imageOf(shape) });
     return this.specs.length - 1;
   }
 

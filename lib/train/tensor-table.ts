@@ -56,7 +56,9 @@ export class TensorTable {
     }
     if (dtypeOf(tensor.data) !== dtype) throw new PcqatError('ERR_DTYPE', `it is ${dtypeOf(tensor.data)} but must be ${dtype}`, { where });
     const id = this.specs.length;
-    this.specs.push({ name, shape, dtype, trainable, weightDecay, ...(minimum === undefined ? {} : { minimum }) });
+    // The core's windows are two-dimensional: the kernel of a 1-D convolution, and its mask and indices, have height 1.
+    const programShape = shape.length === 3 ? [1, ...shape] : shape;
+    this.specs.push({ name, shape: programShape, dtype, trainable, weightDecay, ...(minimum === undefined ? {} : { minimum }) });
     this.ids.set(name, id);
     return id;
   }

@@ -77,6 +77,15 @@ int Fields::id(const char* name) {
   return static_cast<int>(value);
 }
 
+std::vector<int> Fields::ids(const char* name, size_t max_length) {
+  std::vector<int> out;
+  for (int64_t value : integers(name, max_length)) {
+    if (value < 0 || value > INT32_MAX) fail(name, "ERR_GRAPH", "has " + std::to_string(value) + ", which is no index");
+    out.push_back(static_cast<int>(value));
+  }
+  return out;
+}
+
 bool Fields::boolean(const char* name) {
   const Napi::Value value = get(name);
   if (!value.IsBoolean()) fail(name, "ERR_DTYPE", std::string("must be a boolean, but is ") + type_text(value));

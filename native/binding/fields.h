@@ -31,6 +31,8 @@ class Fields {
   // The index of a tensor or value; kNone is never returned. Range checks are the validator's.
   int id(const char* name);
   int id(const char* name, int fallback) { return has(name) ? id(name) : fallback; }
+  // Indices; see id().
+  std::vector<int> ids(const char* name, size_t max_length);
   bool boolean(const char* name);
   bool boolean(const char* name, bool fallback) { return has(name) ? boolean(name) : fallback; }
   std::string string(const char* name);

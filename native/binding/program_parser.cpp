@@ -54,7 +54,7 @@ void parse_layer(Fields& fields, Instruction& in) {
   if (in.op == Op::dense) return;
   in.strides = fields.integers<2>("strides");
   in.padding = fields.integers<4>("padding");
-  in.dilation = fields.integers<2>("dilation");
+  if (in.op != Op::conv2d_transpose) in.dilation = fields.integers<2>("dilation");
 }
 
 void parse_batch_norm(Fields& fields, Instruction& in) {
@@ -66,18 +66,32 @@ void parse_batch_norm(Fields& fields, Instruction& in) {
   in.epsilon = fields.number("epsilon");
 }
 
+void parse_unary(Fields& fields, Instruction& in) {
+  in.unary.function = fields.choice<UnaryFunction>("function", {{"sigmoid", UnaryFunction::sigmoid},
+                                                                {"tanh", UnaryFunction::tanh},
+                                                                {"hardSwish", UnaryFunction::hard_swish},
+                                                                {"leakyRelu", UnaryFunction::leaky_relu}});
+  if (in.unary.function == UnaryFunction::leaky_relu) in.unary.alpha = static_cast<float>(fields.number("alpha"));
+  if (fields.has("fakeQuant")) parse_fake_quant(fields, in.fake_quant);
+}
+
 Instruction parse_instruction(const Napi::Value& value, const std::string& path) {
   Fields fields(value, path);
   Instruction in;
   in.op = fields.choice<Op>("op", {{"conv2d", Op::conv2d},
                                    {"depthwiseConv2d", Op::depthwise_conv2d},
+                                   {"conv2dTranspose", Op::conv2d_transpose},
                                    {"dense", Op::dense},
                                    {"batchNorm", Op::batch_norm},
                                    {"activation", Op::activation},
+                                   {"unary", Op::unary},
                                    {"add", Op::add},
+                                   {"multiply", Op::multiply},
+                                   {"concat", Op::concat},
                                    {"averagePool", Op::average_pool},
                                    {"maxPool", Op::max_pool},
                                    {"globalAveragePool", Op::global_average_pool},
+                                   {"upSample", Op::upsample},
                                    {"pad", Op::pad},
                                    {"reshape", Op::reshape},
                                    {"dropout", Op::dropout},
@@ -89,6 +103,7 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
   switch (in.op) {
     case Op::conv2d:
     case Op::depthwise_conv2d:
+    case Op::conv2d_transpose:
     case Op::dense:
       parse_layer(fields, in);
       if (fields.has("activation")) in.activation = parse_activation(fields);
@@ -96,7 +111,7 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
     case Op::batch_norm:
     case Op::add:
       if (in.op == Op::add)
-        in.other = fields.id("other");
+        in.others = {fields.id("other")};
       else
         parse_batch_norm(fields, in);
       if (fields.has("activation")) in.activation = parse_activation(fields);
@@ -105,6 +120,13 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
     case Op::activation:
       in.activation = parse_activation(fields);
       if (fields.has("fakeQuant")) parse_fake_quant(fields, in.fake_quant);
+      break;
+    case Op::unary: parse_unary(fields, in); break;
+    case Op::multiply: in.others = {fields.id("other")}; break;
+    case Op::concat: in.others = fields.ids("others", kMaxItems); break;
+    case Op::upsample:
+      in.factors = fields.integers<2>("size");
+      in.bilinear = fields.choice<bool>("interpolation", {{"nearest", false}, {"bilinear", true}});
       break;
     case Op::fake_quant: parse_fake_quant(fields, in.fake_quant); break;
     case Op::average_pool:

@@ -15,14 +15,14 @@ constexpr int64_t kPositions = 48;
 class Conv2d final : public Operation {
  public:
   Conv2d(const OperatorView& op, const Kernels& kernels) : kernels_(*kernels.int8), input_(op.input_id(0)), output_(op.output_id()) {
-    const Tensor& weights = read_kernel(op, 0);
+    const Tensor& weights = read_kernel(op, 0, op.input(0));
     input_zero_point_ = op.zero_point(op.input(0));
     weight_zero_point_ = op.weight_zero_point(weights);
     w_ = read_window(op, weights.shape[1], weights.shape[2]);
     op.require(weights.shape[0] == w_.out_c, "the weights have another number of filters than the output has channels");
     if (weights.shape[3] != w_.in_c) op.unsupported("weights with another depth than the input (grouped convolution)");
     depth_ = w_.taps() * w_.in_c;
-    requantizer_ = Requantizer(op, weights, w_.out_c);
+    requantizer_ = Requantizer(op, op.input(0), weights, w_.out_c);
     pack(op, weights);
 
     // 1×1 windows are never padded and read the input in place.
@@ -61,7 +61,7 @@ class Conv2d final : public Operation {
  private:
   // Σ (x − zx)(w − zw) = Σ x·w − zx Σ w − zw Σ x + n·zx·zw; everything but Σ x·w and zw Σ x goes into the bias.
   void pack(const OperatorView& op, const Tensor& tensor) {
-    const std::vector<int8_t> weights = read_weights(op, tensor);
+    const std::vector<int8_t> weights = read_weights(op, tensor, op.input(0));
     std::vector<int32_t> bias = read_bias(op, 2, w_.out_c);
     for (int64_t c = 0; c < w_.out_c; ++c) {
       int64_t sum = 0;

@@ -12,14 +12,14 @@ class DepthwiseConv2d final : public Operation {
  public:
   DepthwiseConv2d(const OperatorView& op, const Kernels& kernels)
       : kernels_(*kernels.int8), input_(op.input_id(0)), output_(op.output_id()) {
-    const Tensor& weights = read_kernel(op, 3);
+    const Tensor& weights = read_kernel(op, 3, op.input(0));
     input_zero_point_ = op.zero_point(op.input(0));
     w_ = read_window(op, weights.shape[1], weights.shape[2]);
     op.require(weights.shape[0] == 1 && weights.shape[3] == w_.out_c,
                "the weights must have the shape [1, height, width, output channels]");
     op.require(w_.out_c % w_.in_c == 0, "the output's channels are no multiple of the input's");
     multiplier_ = w_.out_c / w_.in_c;
-    requantizer_ = Requantizer(op, weights, w_.out_c);
+    requantizer_ = Requantizer(op, op.input(0), weights, w_.out_c);
     bias_ = read_bias(op, 2, w_.out_c);
     unpack(op, weights);
     accumulator_bytes_ = padded(w_.out_c) * 4;
@@ -57,7 +57,7 @@ class DepthwiseConv2d final : public Operation {
  private:
   // Weights minus their zero point; the input's zero point goes into the bias.
   void unpack(const OperatorView& op, const Tensor& tensor) {
-    const std::vector<int8_t> values = read_weights(op, tensor);
+    const std::vector<int8_t> values = read_weights(op, tensor, op.input(0));
     const int32_t zero_point = op.weight_zero_point(tensor);
     weights_.resize(values.size());
     constant_bytes = weights_.size() * sizeof(int32_t);

@@ -62,7 +62,7 @@ class FullyConnected final : public Operation {
 
   // See conv.cpp for the zero points.
   void pack(const OperatorView& op, const Tensor& tensor) {
-    const std::vector<int8_t> weights = read_weights(op, tensor);
+    const std::vector<int8_t> weights = read_weights(op, tensor, op.input(0));
     std::vector<int32_t> bias = read_bias(op, 2, outputs_);
     for (int64_t c = 0; c < outputs_; ++c) {
       int64_t sum = 0;

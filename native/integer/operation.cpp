@@ -8,6 +8,7 @@ std::unique_ptr<Operation> make_operation(const OperatorView& op, const Kernels&
   static constexpr struct {
     const char* name;
     Factory make;
+    size_t input = 0;  // the activation, which cannot be a constant
   } kFactories[] = {
       {"CONV_2D", make_conv2d},
       {"DEPTHWISE_CONV_2D", make_depthwise_conv2d},
@@ -24,10 +25,19 @@ std::unique_ptr<Operation> make_operation(const OperatorView& op, const Kernels&
       {"PAD", make_pad},
       {"RESHAPE", make_reshape},
       {"SQUEEZE", make_reshape},
+      {"CONCATENATION", make_concatenation},
+      {"MUL", make_multiply},
+      {"LOGISTIC", make_logistic},
+      {"TANH", make_tanh},
+      {"LEAKY_RELU", make_leaky_relu},
+      {"HARD_SWISH", make_hard_swish},
+      {"RESIZE_NEAREST_NEIGHBOR", make_resize_nearest},
+      {"RESIZE_BILINEAR", make_resize_bilinear},
+      {"TRANSPOSE_CONV", make_transpose_conv, 2},
   };
   for (const auto& factory : kFactories) {
     if (op.op() != factory.name) continue;
-    if (op.input(0).constant) op.unsupported("a constant as first input");
+    if (op.input(factory.input).constant) op.unsupported("a constant as input");
     return factory.make(op, kernels);
   }
   op.unsupported("this operator");

@@ -54,6 +54,15 @@ std::unique_ptr<Operation> make_dequantize(const OperatorView& op, const Kernels
 std::unique_ptr<Operation> make_softmax(const OperatorView& op, const Kernels& kernels);
 std::unique_ptr<Operation> make_pad(const OperatorView& op, const Kernels& kernels);
 std::unique_ptr<Operation> make_reshape(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_concatenation(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_multiply(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_logistic(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_tanh(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_leaky_relu(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_hard_swish(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_resize_nearest(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_resize_bilinear(const OperatorView& op, const Kernels& kernels);
+std::unique_ptr<Operation> make_transpose_conv(const OperatorView& op, const Kernels& kernels);
 
 // The operation for an operator. Throws ERR_UNSUPPORTED that names it when there is none.
 std::unique_ptr<Operation> make_operation(const OperatorView& op, const Kernels& kernels);

@@ -52,6 +52,7 @@ class OperatorView {
 
   const std::string& op() const { return self().op; }
   bool has_input(size_t i) const { return i < self().inputs.size() && self().inputs[i] >= 0; }
+  size_t input_count() const { return self().inputs.size(); }
   int64_t input_id(size_t i) const;
   int64_t output_id() const { return self().outputs[0]; }
   const Tensor& input(size_t i) const { return program_.tensors[input_id(i)]; }

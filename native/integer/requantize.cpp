@@ -27,10 +27,9 @@ Bounds activation_bounds(const OperatorView& op, const std::string& activation) 
 
 Bounds fused_bounds(const OperatorView& op) { return activation_bounds(op, op.text("fusedActivationFunction", "NONE")); }
 
-Requantizer::Requantizer(const OperatorView& op, const Tensor& weights, int64_t channels)
+Requantizer::Requantizer(const OperatorView& op, const Tensor& input, const Tensor& weights, int64_t channels)
     : multiplier(padded(channels)), left_shift(padded(channels)), right_shift(padded(channels)), zero_point(op.zero_point(op.output())),
       bounds(fused_bounds(op)) {
-  const Tensor& input = op.input(0);
   op.require(op.output().dtype == input.dtype, "the output has another type than the input");
   const float input_scale = input.scale[0];
   const double output_scale = op.output().scale[0];
@@ -54,8 +53,8 @@ std::vector<int32_t> read_bias(const OperatorView& op, size_t input, int64_t cha
   return bias;
 }
 
-std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights) {
-  op.require(weights.dtype == op.input(0).dtype, "the weights have another type than the input");
+std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights, const Tensor& input) {
+  op.require(weights.dtype == input.dtype, "the weights have another type than the input");
   std::vector<int8_t> values(weights.elements);
   const uint8_t flip = weights.dtype == DType::uint8 ? 0x80 : 0;
   for (int64_t i = 0; i < weights.elements; ++i) values[i] = static_cast<int8_t>(weights.data[i] ^ flip);

@@ -25,14 +25,14 @@ struct Requantizer {
 
   Requantizer() = default;
   // s_in · s_w[c] / s_out in double, as CONV_2D and DEPTHWISE_CONV_2D compute it (uint8: the product in f32).
-  Requantizer(const OperatorView& op, const Tensor& weights, int64_t channels);
+  Requantizer(const OperatorView& op, const Tensor& input, const Tensor& weights, int64_t channels);
   Requantization view() const { return {multiplier.data(), left_shift.data(), right_shift.data(), zero_point, bounds.low, bounds.high}; }
 };
 
 // The bias of `channels` elements (zeros where the operator has none), padded to kInt8Block.
 std::vector<int32_t> read_bias(const OperatorView& op, size_t input, int64_t channels);
-// 8-bit weights in the executor's domain (uint8 minus 128).
-std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights);
+// 8-bit weights, of the type of `input`, in the executor's domain (uint8 minus 128).
+std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights, const Tensor& input);
 
 // Packed for a kernel's matrix product. Refuses weights so large that packing them needs more memory than a model may.
 std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,

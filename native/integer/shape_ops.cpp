@@ -1,4 +1,4 @@
-// PAD and RESHAPE (also SQUEEZE): they move values and never change them.
+// PAD, RESHAPE (also SQUEEZE) and CONCATENATION: they move values and never change them.
 #include <cstring>
 
 #include "integer/requantize.h"
@@ -7,8 +7,8 @@ namespace pcqat::integer {
 
 namespace {
 
-void require_same_type(const OperatorView& op) {
-  const Tensor &input = op.input(0), &output = op.output();
+void require_same_type(const OperatorView& op, size_t i = 0) {
+  const Tensor &input = op.input(i), &output = op.output();
   if (input.dtype != output.dtype) op.unsupported("an output of another type than the input");
   if (input.scale != output.scale || input.zero_point != output.zero_point) {
     op.unsupported("an output with other quantization parameters than the input");
@@ -76,8 +76,54 @@ class Pad final : public Operation {
   int8_t fill_ = 0;
 };
 
+class Concatenation final : public Operation {
+ public:
+  explicit Concatenation(const OperatorView& op) : output_(op.output_id()) {
+    const Tensor& output = op.output();
+    const int64_t rank = static_cast<int64_t>(output.shape.size());
+    const int64_t option = op.integer("axis", 0, -rank, rank - 1), axis = option < 0 ? option + rank : option;
+    if (op.text("fusedActivationFunction", "NONE") != "NONE") op.unsupported("a fused activation");
+    int64_t inner = size_of(output.dtype), sum = 0;  // bytes behind the axis
+    for (int64_t d = axis + 1; d < rank; ++d) inner *= output.shape[d];
+    for (size_t i = 0; i < op.input_count(); ++i) {
+      const Tensor& input = op.input(i);
+      if (input.constant) op.unsupported("a constant operand");
+      require_same_type(op, i);
+      bool fits = input.shape.size() == output.shape.size();
+      for (int64_t d = 0; fits && d < rank; ++d) fits = d == axis || input.shape[d] == output.shape[d];
+      op.require(fits, "the inputs' shapes do not fit the output's");
+      sum += input.shape[axis];
+      parts_.push_back({op.input_id(i), input.shape[axis] * inner});
+    }
+    op.require(sum == output.shape[axis], "the output's shape does not follow from the inputs'");
+    row_ = sum * inner;
+    rows_ = output.elements * size_of(output.dtype) / row_;
+    work = output.elements;
+  }
+
+  void run(const Frame& frame) const override {
+    int64_t offset = 0;
+    for (const Part& part : parts_) {
+      const uint8_t* from = frame.value<uint8_t>(part.tensor);
+      uint8_t* to = frame.value<uint8_t>(output_) + offset;
+      for (int64_t r = 0; r < rows_; ++r, from += part.bytes, to += row_) std::memcpy(to, from, part.bytes);
+      offset += part.bytes;
+    }
+  }
+
+ private:
+  struct Part {
+    int64_t tensor, bytes;  // bytes in one row
+  };
+
+  const int64_t output_;
+  std::vector<Part> parts_;
+  int64_t row_ = 0, rows_ = 0;
+};
+
 }  // namespace
 
+std::unique_ptr<Operation> make_concatenation(const OperatorView& op, const Kernels&) { return std::make_unique<Concatenation>(op); }
 std::unique_ptr<Operation> make_reshape(const OperatorView& op, const Kernels&) { return std::make_unique<Reshape>(op); }
 std::unique_ptr<Operation> make_pad(const OperatorView& op, const Kernels&) { return std::make_unique<Pad>(op); }
 

@@ -4,16 +4,7 @@
 
 namespace pcqat::integer {
 
-namespace {
-
-constexpr int64_t kMaxWindowOption = 1 << 20;
-
-// Output size and padding before the first position, as TFLite computes them.
-struct Extent {
-  int64_t size, before;
-};
-
-Extent extent(const OperatorView& op, bool same, int64_t in, int64_t kernel, int64_t stride, int64_t dilation) {
+Extent window_extent(const OperatorView& op, bool same, int64_t in, int64_t kernel, int64_t stride, int64_t dilation) {
   const int64_t effective = (kernel - 1) * dilation + 1;
   if (same) {
     const int64_t size = (in + stride - 1) / stride;
@@ -23,7 +14,11 @@ Extent extent(const OperatorView& op, bool same, int64_t in, int64_t kernel, int
   return {(in - effective) / stride + 1, 0};
 }
 
-}  // namespace
+std::string read_padding(const OperatorView& op) {
+  const std::string padding = op.text("padding", "SAME");
+  op.require(padding == "SAME" || padding == "VALID", "padding must be SAME or VALID");
+  return padding;
+}
 
 Window read_window(const OperatorView& op, int64_t kernel_h, int64_t kernel_w) {
   const Tensor &input = op.input(0), &output = op.output();
@@ -37,21 +32,20 @@ Window read_window(const OperatorView& op, int64_t kernel_h, int64_t kernel_w) {
   w.stride_h = op.integer("strideH", 1, 1, kMaxWindowOption), w.stride_w = op.integer("strideW", 1, 1, kMaxWindowOption);
   w.dilation_h = op.integer("dilationHFactor", 1, 1, kMaxWindowOption),
   w.dilation_w = op.integer("dilationWFactor", 1, 1, kMaxWindowOption);
-  const std::string padding = op.text("padding", "SAME");
-  op.require(padding == "SAME" || padding == "VALID", "padding must be SAME or VALID");
-  const Extent h = extent(op, padding == "SAME", w.in_h, kernel_h, w.stride_h, w.dilation_h);
-  const Extent x = extent(op, padding == "SAME", w.in_w, kernel_w, w.stride_w, w.dilation_w);
+  const bool same = read_padding(op) == "SAME";
+  const Extent h = window_extent(op, same, w.in_h, kernel_h, w.stride_h, w.dilation_h);
+  const Extent x = window_extent(op, same, w.in_w, kernel_w, w.stride_w, w.dilation_w);
   op.require(output.shape[0] == 1 && w.out_h == h.size && w.out_w == x.size,
              "the output's height and width do not follow from the input's");
   w.pad_top = h.before, w.pad_left = x.before;
   return w;
 }
 
-const Tensor& read_kernel(const OperatorView& op, int64_t axis) {
-  const Tensor& weights = op.constant(1, op.input(0).dtype);
+const Tensor& read_kernel(const OperatorView& op, int64_t axis, const Tensor& input) {
+  const Tensor& weights = op.constant(1, input.dtype);
   op.require(weights.shape.size() == 4, "the weights must have rank 4");
   op.require(weights.scale.size() <= 1 || weights.axis == axis, "the weights have scales along the wrong axis");
-  if (op.input(0).dtype == DType::int8 && op.weight_zero_point(weights) != 0) op.unsupported("a zero point of int8 weights other than 0");
+  if (input.dtype == DType::int8 && op.weight_zero_point(weights) != 0) op.unsupported("a zero point of int8 weights other than 0");
   return weights;
 }
 

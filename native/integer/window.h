@@ -19,7 +19,20 @@ struct Window {
 // From the shapes, strides, dilations and padding of an operator; checks that the output's shape follows from them.
 Window read_window(const OperatorView& op, int64_t kernel_h, int64_t kernel_w);
 
-// Requires constant 8-bit weights of rank 4 with per-tensor scales or one scale per channel along `axis`.
-const Tensor& read_kernel(const OperatorView& op, int64_t axis);
+// Largest window and stride that is taken.
+constexpr int64_t kMaxWindowOption = 1 << 20;
+
+// Output size and padding before the first position along one axis, as TFLite computes them.
+struct Extent {
+  int64_t size, before;
+};
+Extent window_extent(const OperatorView& op, bool same, int64_t in, int64_t kernel, int64_t stride, int64_t dilation);
+
+// The option `padding`: SAME or VALID.
+std::string read_padding(const OperatorView& op);
+
+// Requires that input 1 is constant weights of rank 4, of the type of `input`, with per-tensor scales or one scale per channel
+// along `axis`.
+const Tensor& read_kernel(const OperatorView& op, int64_t axis, const Tensor& input);
 
 }  // namespace pcqat::integer

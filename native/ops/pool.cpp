@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/chunks.h"
-#include "parallel/thread_pool.h"
+#include "ops/images.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
 
@@ -39,15 +38,6 @@ void each_pixel(const PoolGeometry& g, const Window& window, Body body) {
   }
 }
 
-// body(image) for each image, several to a chunk when they are small.
-template <typename Body>
-void each_image(int64_t rows, int64_t floats, const Context& context, Body body) {
-  const Chunks chunks = chunks_of(rows, kChunkElements / floats + 1);
-  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) body(row);
-  });
-}
-
 int64_t in_floats(const PoolGeometry& g) { return g.in_h * g.in_w * g.channels; }
 int64_t out_floats(const PoolGeometry& g) { return g.out_h * g.out_w * g.channels; }
 
@@ -62,7 +52,7 @@ void pass_to_maximum(const PoolGeometry& g, const Window& window, const float* x
 
 void average_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, in_floats(g), context, [&](int64_t row) {
+  each_image(rows, in_floats(g), context, [&](int64_t row, int) {
     each_window(g, [&](int64_t pixel, const Window& window) {
       float* out = y + row * out_floats(g) + pixel;
       std::fill(out, out + g.channels, 0.0f);
@@ -74,7 +64,7 @@ void average_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, f
 
 void average_pool_backward(const PoolGeometry& g, int64_t rows, const float* dy, float* dx, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, in_floats(g), context, [&](int64_t row) {
+  each_image(rows, in_floats(g), context, [&](int64_t row, int) {
     float* image = dx + row * in_floats(g);
     std::fill(image, image + in_floats(g), 0.0f);
     each_window(g, [&](int64_t pixel, const Window& window) {
@@ -86,7 +76,7 @@ void average_pool_backward(const PoolGeometry& g, int64_t rows, const float* dy,
 
 void max_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, in_floats(g), context, [&](int64_t row) {
+  each_image(rows, in_floats(g), context, [&](int64_t row, int) {
     const float* image = x + row * in_floats(g);
     each_window(g, [&](int64_t pixel, const Window& window) {
       float* out = y + row * out_floats(g) + pixel;
@@ -97,7 +87,7 @@ void max_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float
 }
 
 void max_pool_backward(const PoolGeometry& g, int64_t rows, const float* x, const float* dy, float* dx, const Context& context) {
-  each_image(rows, in_floats(g), context, [&](int64_t row) {
+  each_image(rows, in_floats(g), context, [&](int64_t row, int) {
     const float* image = x + row * in_floats(g);
     float* gradient = dx + row * in_floats(g);
     std::fill(gradient, gradient + in_floats(g), 0.0f);
@@ -111,7 +101,7 @@ void max_pool_backward(const PoolGeometry& g, int64_t rows, const float* x, cons
 
 void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const float* x, float* y, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, pixels * channels, context, [&](int64_t row) {
+  each_image(rows, pixels * channels, context, [&](int64_t row, int) {
     float* out = y + row * channels;
     kernels.column_sums(pixels, channels, x + row * pixels * channels, out);
     kernels.scale(channels, 1.0f / static_cast<float>(pixels), out);
@@ -120,7 +110,7 @@ void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels,
 
 void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, pixels * channels, context, [&](int64_t row) {
+  each_image(rows, pixels * channels, context, [&](int64_t row, int) {
     float* first = dx + row * pixels * channels;
     std::memcpy(first, dy + row * channels, sizeof(float) * channels);
     kernels.scale(channels, 1.0f / static_cast<float>(pixels), first);
@@ -131,7 +121,7 @@ void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels
 void pad_forward(const PadGeometry& g, int64_t rows, const float* x, float* y, const Context& context) {
   const int64_t in_row = g.in_w * g.channels, out_row = (g.left + g.in_w + g.right) * g.channels;
   const int64_t image = (g.top + g.in_h + g.bottom) * out_row;
-  each_image(rows, image, context, [&](int64_t row) {
+  each_image(rows, image, context, [&](int64_t row, int) {
     float* out = y + row * image;
     std::fill(out, out + image, 0.0f);
     for (int64_t h = 0; h < g.in_h; ++h) {
@@ -143,7 +133,7 @@ void pad_forward(const PadGeometry& g, int64_t rows, const float* x, float* y, c
 void pad_backward(const PadGeometry& g, int64_t rows, const float* dy, float* dx, const Context& context) {
   const int64_t in_row = g.in_w * g.channels, out_row = (g.left + g.in_w + g.right) * g.channels;
   const int64_t image = (g.top + g.in_h + g.bottom) * out_row;
-  each_image(rows, image, context, [&](int64_t row) {
+  each_image(rows, image, context, [&](int64_t row, int) {
     for (int64_t h = 0; h < g.in_h; ++h) {
       std::memcpy(dx + (row * g.in_h + h) * in_row, dy + row * image + (g.top + h) * out_row + g.left * g.channels, sizeof(float) * in_row);
     }

@@ -2,11 +2,16 @@
 // are added in reverse program order.
 #include <cstring>
 
+#include "ops/concat.h"
 #include "ops/conv.h"
+#include "ops/conv_transpose.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
+#include "ops/multiply.h"
 #include "ops/norm.h"
 #include "ops/pool.h"
+#include "ops/unary.h"
+#include "ops/upsample.h"
 #include "program/geometry.h"
 #include "program/session.h"
 
@@ -19,16 +24,17 @@ void Session::run_backward(int64_t step) {
   backward_chains();
 }
 
-// Calls write(dx) where the gradient of `input` belongs, and adds it when other consumers came before.
+// Calls write(d) where the gradient of an operand belongs, and adds it when other consumers came before.
 template <typename Write>
-void Session::give_input_gradient(size_t index, Write&& write) {
+void Session::give_gradient(size_t index, size_t operand_index, Write&& write) {
   const BackwardPlan& plan = plan_.backward[index];
-  if (!plan.to_input) return;
-  const int input = program_.instructions[index].input;
-  if (!plan.add_input) return write(value_gradient(input));
+  const OperandPlan& target = plan.operands[operand_index];
+  if (!target.wanted) return;
+  const int value = operand(program_.instructions[index], operand_index);
+  if (!target.adds) return write(value_gradient(value));
   float* temporary = arena_f32(plan.temporary);
   write(temporary);
-  accumulate(value_count(input), temporary, value_gradient(input), context());
+  accumulate(value_count(value), temporary, value_gradient(value), context());
 }
 
 // Calls write(d_first, d_second) for two parameters of a layer (second may be kNone, its pointer then null).
@@ -65,6 +71,7 @@ void Session::backward_instruction(size_t index, int64_t step) {
   switch (in.op) {
     case Op::conv2d:
     case Op::depthwise_conv2d:
+    case Op::conv2d_transpose:
     case Op::dense:
       if (in.activation != Activation::none) activation_backward_from_output(count, y, in.activation, dy, dy, c);
       backward_layer(index, x, dy);
@@ -74,7 +81,13 @@ void Session::backward_instruction(size_t index, int64_t step) {
     case Op::fake_quant:
       give_input_gradient(index, [&](float* dx) { activation_backward(count, x, in.activation, range, dy, dx, c); });
       break;
+    case Op::unary: give_input_gradient(index, [&](float* dx) { unary_backward(count, in.unary, x, range, dy, dx, c); }); break;
     case Op::add: backward_add(index, dy); break;
+    case Op::multiply: backward_multiply(index, dy); break;
+    case Op::concat: backward_concat(index, dy); break;
+    case Op::upsample:
+      give_input_gradient(index, [&](float* dx) { upsample_backward(upsample_geometry(program_, in), rows_, dy, dx, c); });
+      break;
     case Op::average_pool:
       give_input_gradient(index, [&](float* dx) { average_pool_backward(pool_geometry(program_, in), rows_, dy, dx, c); });
       break;
@@ -111,6 +124,14 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     give_input_gradient(index, [&](float* dx) { dense_backward_input(rows_, features, units, dy, kernel, dx, c); });
     return;
   }
+  if (in.op == Op::conv2d_transpose) {
+    const ConvGeometry g = transposed_geometry(program_, in);
+    give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
+      conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c);
+    });
+    give_input_gradient(index, [&](float* dx) { conv_transpose_backward_input(g, rows_, dy, kernel, dx, c); });
+    return;
+  }
   const ConvGeometry g = conv_geometry(program_, in);
   const bool depthwise = in.op == Op::depthwise_conv2d;
   give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
@@ -131,13 +152,13 @@ void Session::backward_batch_norm(size_t index, const float* dy) {
   };
   // One pass gives all three gradients; those that are not wanted go to scratch memory.
   const BackwardPlan& plan = plan_.backward[index];
-  float* dx = plan.to_input && !plan.add_input ? value_gradient(in.input) : arena_f32(plan.temporary);
+  float* dx = plan.input().wanted && !plan.input().adds ? value_gradient(in.input) : arena_f32(plan.temporary);
   if (tensors_[in.gamma].gradient == nullptr && tensors_[in.beta].gradient == nullptr) {
     run(dx, arena_f32(scratch_[0]), arena_f32(scratch_[1]));
   } else {
     give_parameter_gradients(in.gamma, in.beta, [&](float* d_gamma, float* d_beta) { run(dx, d_gamma, d_beta); });
   }
-  if (plan.add_input) accumulate(value_count(in.input), dx, value_gradient(in.input), context());
+  if (plan.input().adds) accumulate(value_count(in.input), dx, value_gradient(in.input), context());
 }
 
 // Both operands get the same gradient d: computed where the first of them keeps it, then copied or added.
@@ -146,20 +167,44 @@ void Session::backward_add(size_t index, const float* dy) {
   const BackwardPlan& plan = plan_.backward[index];
   const int64_t count = value_count(in.output);
   const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
-  float* d = plan.temporary != kNone            ? arena_f32(plan.temporary)
-             : plan.to_input && !plan.add_input ? value_gradient(in.input)
-                                                : value_gradient(in.other);
-  add_backward(count, value_data(in.input), value_data(in.other), in.activation, range, dy, d, context());
-  auto give = [&](bool wanted, bool adds, int value) {
-    if (!wanted) return;
-    float* gradient = value_gradient(value);
-    if (adds)
+  float* d = plan.temporary != kNone                          ? arena_f32(plan.temporary)
+             : plan.input().wanted && !plan.input().adds ? value_gradient(in.input)
+                                                              : value_gradient(in.others[0]);
+  add_backward(count, value_data(in.input), value_data(in.others[0]), in.activation, range, dy, d, context());
+  for (size_t o = 0; o < plan.operands.size(); ++o) {
+    if (!plan.operands[o].wanted) continue;
+    float* gradient = value_gradient(operand(in, o));
+    if (plan.operands[o].adds)
       accumulate(count, d, gradient, context());
     else if (gradient != d)
       std::memcpy(gradient, d, count * sizeof(float));
-  };
-  give(plan.to_input, plan.add_input, in.input);
-  give(plan.to_other, plan.add_other, in.other);
+  }
+}
+
+void Session::backward_multiply(size_t index, const float* dy) {
+  const Instruction& in = program_.instructions[index];
+  const ValueSpec &x = program_.values[in.input], &factor = program_.values[in.others[0]];
+  const float *a = value_data(in.input), *b = value_data(in.others[0]);
+  const Context c = context();
+  if (factor.count == x.count) {
+    give_gradient(index, 0, [&](float* d) { multiply(value_count(in.input), dy, b, d, c); });
+    give_gradient(index, 1, [&](float* d) { multiply(value_count(in.input), dy, a, d, c); });
+    return;
+  }
+  const int64_t pixels = x.count / factor.count;
+  give_gradient(index, 0, [&](float* d) { channel_product(rows_, pixels, factor.count, dy, b, d, c); });
+  give_gradient(index, 1, [&](float* d) { channel_product_backward_factor(rows_, pixels, factor.count, a, dy, d, c); });
+}
+
+void Session::backward_concat(size_t index, const float* dy) {
+  const Instruction& in = program_.instructions[index];
+  const int64_t channels = program_.values[in.output].shape.back(), pixels = value_count(in.output) / channels;
+  int64_t first = 0;
+  for (size_t o = 0; o < operand_count(in); ++o) {
+    const int64_t width = program_.values[operand(in, o)].shape.back();
+    give_gradient(index, o, [&](float* d) { take_channels(pixels, width, dy, first, channels, d, context()); });
+    first += width;
+  }
 }
 
 // From the gradients of the used weights to those of the stored weights and centroids.

@@ -3,11 +3,16 @@
 #include <cstring>
 
 #include "error.h"
+#include "ops/concat.h"
 #include "ops/conv.h"
+#include "ops/conv_transpose.h"
 #include "ops/elementwise.h"
 #include "ops/matmul.h"
+#include "ops/multiply.h"
 #include "ops/norm.h"
 #include "ops/pool.h"
+#include "ops/unary.h"
+#include "ops/upsample.h"
 #include "program/geometry.h"
 #include "program/session.h"
 
@@ -74,6 +79,9 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
     case Op::depthwise_conv2d:
       depthwise_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
       break;
+    case Op::conv2d_transpose:
+      conv_transpose_forward(transposed_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
+      break;
     case Op::dense:
       dense_forward(rows_, program_.values[in.input].count, program_.values[in.output].count, x, kernel_data(in), f32(in.bias),
                     in.activation, y, c);
@@ -84,8 +92,21 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
       activation_forward(count, x, in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
       break;
     case Op::add:
-      add_forward(count, x, value_data(in.other), in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
+      add_forward(count, x, value_data(in.others[0]), in.activation, activation_quant(in.fake_quant, options), &ranges_[index], y, c);
       break;
+    case Op::unary: unary_forward(count, in.unary, x, activation_quant(in.fake_quant, options), &ranges_[index], y, c); break;
+    case Op::multiply: run_multiply(in); break;
+    case Op::concat: {
+      const int64_t channels = program_.values[in.output].shape.back();
+      int64_t first = 0;
+      for (size_t o = 0; o < operand_count(in); ++o) {
+        const int64_t width = program_.values[operand(in, o)].shape.back();
+        put_channels(count / channels, width, value_data(operand(in, o)), first, channels, y, c);
+        first += width;
+      }
+      break;
+    }
+    case Op::upsample: upsample_forward(upsample_geometry(program_, in), rows_, x, y, c); break;
     case Op::average_pool: average_pool_forward(pool_geometry(program_, in), rows_, x, y, c); break;
     case Op::max_pool: max_pool_forward(pool_geometry(program_, in), rows_, x, y, c); break;
     case Op::global_average_pool: {
@@ -107,6 +128,15 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
       break;
     }
   }
+}
+
+void Session::run_multiply(const Instruction& in) {
+  const ValueSpec &x = program_.values[in.input], &factor = program_.values[in.others[0]];
+  const float *a = value_data(in.input), *b = value_data(in.others[0]);
+  if (factor.count == x.count)
+    multiply(value_count(in.output), a, b, value_data(in.output), context());
+  else
+    channel_product(rows_, x.count / factor.count, factor.count, a, b, value_data(in.output), context());
 }
 
 BatchNormParameters Session::batch_norm_parameters(const Instruction& in) const {

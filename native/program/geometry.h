@@ -3,6 +3,7 @@
 
 #include "ops/conv.h"
 #include "ops/pool.h"
+#include "ops/upsample.h"
 #include "program/program.h"
 
 namespace pcqat {
@@ -11,7 +12,10 @@ namespace pcqat {
 int64_t window_count(int64_t size, int64_t pad_before, int64_t pad_after, int64_t window, int64_t dilation, int64_t stride);
 
 ConvGeometry conv_geometry(const Program& program, const Instruction& instruction);
+// Of the convolution whose gradient a conv2d_transpose is: from its output to its input.
+ConvGeometry transposed_geometry(const Program& program, const Instruction& instruction);
 PoolGeometry pool_geometry(const Program& program, const Instruction& instruction);
 PadGeometry pad_geometry(const Program& program, const Instruction& instruction);
+UpSampleGeometry upsample_geometry(const Program& program, const Instruction& instruction);
 
 }  // namespace pcqat

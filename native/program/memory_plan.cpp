@@ -58,9 +58,8 @@ void plan_values(const Program& program, int64_t max_batch, bool keep, bool trai
       plan.root[in.output] = plan.root[in.input];
     else
       first[in.output] = i;
-    for (int value : {in.input, in.other, in.output}) {
-      if (value != kNone) last[plan.root[value]] = i;
-    }
+    for (size_t o = 0; o < operand_count(in); ++o) last[plan.root[operand(in, o)]] = i;
+    last[plan.root[in.output]] = i;
   }
   for (int value : {program.input, program.output}) last[plan.root[value]] = plan.last_step;
   plan.value_buffer.assign(program.values.size(), kNone);
@@ -71,6 +70,20 @@ void plan_values(const Program& program, int64_t max_batch, bool keep, bool trai
   }
 }
 
+// Elements per row of the gradient that has to be computed beside its place; 0: none.
+int64_t temporary_count(const Program& program, const Instruction& in, const BackwardPlan& backward) {
+  int64_t count = 0;
+  bool has_target = false;
+  for (size_t o = 0; o < operand_count(in); ++o) {
+    const OperandPlan& target = backward.operands[o];
+    if (target.adds) count = std::max(count, program.values[operand(in, o)].count);
+    has_target = has_target || (target.wanted && !target.adds);
+  }
+  if (in.op == Op::add && has_target) return 0;  // both operands get the same gradient, which stands there
+  // Batch normalization computes its input's gradient in any case.
+  return in.op == Op::batch_norm && backward.active && !has_target ? program.values[in.input].count : count;
+}
+
 // The gradient of a root value lives from its first contribution (the last consumer in program order, or the loss) to the
 // backward step of the instruction that wrote it. Backward steps are numbered after the forward ones: the loss is step n,
 // instruction i is step 2n - i.
@@ -79,7 +92,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
   const size_t values = program.values.size();
   std::vector<bool> needed(values, false), reached(values, false);
   for (const Instruction& in : program.instructions) {
-    bool need = needed[plan.root[in.input]] || (in.other != kNone && needed[plan.root[in.other]]);
+    bool need = false;
+    for (size_t o = 0; o < operand_count(in); ++o) need = need || needed[plan.root[operand(in, o)]];
     for_each_parameter(in, [&](int tensor) { need = need || gradient_tensors[tensor]; });
     if (need) needed[plan.root[in.output]] = true;
   }
@@ -94,22 +108,19 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
     producer[out] = i;
     BackwardPlan& backward = plan.backward[i];
     backward.active = reached[out] && needed[out];
+    backward.operands.resize(operand_count(in));
     if (!reached[out]) continue;
-    auto contribute = [&](int value, bool& computes, bool& adds) {
-      if (value == kNone) return;
-      const int root = plan.root[value];
+    for (size_t o = 0; o < operand_count(in); ++o) {
+      OperandPlan& target = backward.operands[o];
+      const int root = plan.root[operand(in, o)];
       reached[root] = true;
-      computes = backward.active && needed[root];
-      if (!computes) return;
-      adds = first[root] != kNone;
-      if (!adds) first[root] = 2 * n - i;
-    };
-    contribute(in.input, backward.to_input, backward.add_input);
-    contribute(in.other, backward.to_other, backward.add_other);
-    const bool has_target = (backward.to_input && !backward.add_input) || (backward.to_other && !backward.add_other);
-    // Batch normalization computes its input's gradient in any case.
-    if (!has_target && (backward.to_input || backward.to_other || (backward.active && in.op == Op::batch_norm))) {
-      const size_t bytes = static_cast<size_t>(program.values[in.input].count * max_batch) * sizeof(float);
+      target.wanted = backward.active && needed[root];
+      if (!target.wanted) continue;
+      target.adds = first[root] != kNone;
+      if (!target.adds) first[root] = 2 * n - i;
+    }
+    if (const int64_t count = temporary_count(program, in, backward); count > 0) {
+      const size_t bytes = static_cast<size_t>(count * max_batch) * sizeof(float);
       backward.temporary = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
     }
   }

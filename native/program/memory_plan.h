@@ -31,14 +31,19 @@ class ArenaPlanner {
   size_t total_ = 0;
 };
 
+// What one operand of an instruction gets in the backward pass.
+struct OperandPlan {
+  bool wanted = false;  // its gradient is computed
+  bool adds = false;    // and added to what later instructions gave; otherwise it is the first
+};
+
 // How one instruction takes part in the backward pass.
 struct BackwardPlan {
-  bool active = false;    // its output's gradient is needed
-  bool to_input = false;  // computes the gradient of `input` (of `other`)
-  bool to_other = false;
-  bool add_input = false;  // that gradient is added to what later instructions gave; otherwise it is the first
-  bool add_other = false;
+  bool active = false;  // its output's gradient is needed
+  std::vector<OperandPlan> operands;
   int temporary = kNone;  // arena buffer for a gradient that is added or dropped; kNone: not needed
+
+  const OperandPlan& input() const { return operands[0]; }
 };
 
 // Everything the executor looks up by index.

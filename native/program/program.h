@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ops/common.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
 
@@ -47,13 +48,18 @@ struct FakeQuantSpec {
 enum class Op {
   conv2d,
   depthwise_conv2d,
+  conv2d_transpose,
   dense,
   batch_norm,
   activation,
+  unary,
   add,
+  multiply,
+  concat,
   average_pool,
   max_pool,
   global_average_pool,
+  upsample,
   pad,
   reshape,
   dropout,
@@ -66,10 +72,10 @@ struct Instruction {
   Op op = Op::reshape;
   std::string name;
   int input = kNone;
-  int other = kNone;  // add: the second operand
+  std::vector<int> others;  // add, multiply: the second operand; concat: all after the first
   int output = kNone;
 
-  int kernel = kNone, bias = kNone;                                               // conv2d, depthwise_conv2d, dense
+  int kernel = kNone, bias = kNone;                                               // conv2d, depthwise_conv2d, conv2d_transpose, dense
   int gamma = kNone, beta = kNone, moving_mean = kNone, moving_variance = kNone;  // batch_norm
   double momentum = 0, epsilon = 0;
 
@@ -77,9 +83,16 @@ struct Instruction {
   std::array<int64_t, 4> padding{0, 0, 0, 0};  // top, bottom, left, right
 
   Activation activation = Activation::none;
+  Unary unary{UnaryFunction::sigmoid, 0};
+  std::array<int64_t, 2> factors{1, 1};  // upsample
+  bool bilinear = false;
   FakeQuantSpec fake_quant;
   double rate = 0;  // dropout
 };
+
+// Operand 0 is `input`, the others follow.
+inline size_t operand_count(const Instruction& in) { return 1 + in.others.size(); }
+inline int operand(const Instruction& in, size_t index) { return index == 0 ? in.input : in.others[index - 1]; }
 
 // How a stored weight becomes the used weight; see compression/weight_chain.h. Absent parts have kNone tensors.
 struct WeightChainSpec {

@@ -143,6 +143,7 @@ class Session {
   void run_chains(bool training);
   void run_instruction(size_t index, const ForwardOptions& options);
   void run_batch_norm(size_t index, const ForwardOptions& options);
+  void run_multiply(const Instruction& in);
   BatchNormParameters batch_norm_parameters(const Instruction& in) const;
   ActivationQuant activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const;
   DropoutKey dropout_key(size_t index, int64_t step) const {
@@ -160,9 +161,15 @@ class Session {
   void backward_layer(size_t index, const float* x, const float* dy);
   void backward_batch_norm(size_t index, const float* dy);
   void backward_add(size_t index, const float* dy);
+  void backward_multiply(size_t index, const float* dy);
+  void backward_concat(size_t index, const float* dy);
   void backward_chains();
   template <typename Write>
-  void give_input_gradient(size_t index, Write&& write);
+  void give_gradient(size_t index, size_t operand_index, Write&& write);
+  template <typename Write>
+  void give_input_gradient(size_t index, Write&& write) {
+    give_gradient(index, 0, write);
+  }
   template <typename Write>
   void give_parameter_gradients(int first, int second, Write&& write);
 

@@ -80,7 +80,7 @@ void validate_order(const Program& program) {
         throw Error("ERR_GRAPH", "The " + where + " reads value '" + program.values[value].name + "' before it is written.");
     };
     check_operand(instruction.input, "input");
-    if (instruction.op == Op::add) check_operand(instruction.other, "other input");
+    for (int other : instruction.others) check_operand(other, "other input");
     check_value(program, instruction.output, "output of " + where);
     if (defined[instruction.output]) {
       throw Error("ERR_GRAPH",

@@ -18,6 +18,7 @@ struct Check {
   const ValueSpec& x;
   const ValueSpec& y;
 
+  const ValueSpec& second() const { return program.values[in.others[0]]; }
   [[noreturn]] void fail(const char* code, const std::string& message) const { throw Error(code, "The " + where + ": " + message); }
 
   const TensorSpec& tensor(int id, const char* role, const std::vector<int64_t>& shape) const {
@@ -60,8 +61,8 @@ struct Check {
       }
     }
   }
-  // Output height and width of a sliding window whose padding stays inside the window.
-  std::array<int64_t, 2> windows(int64_t window_h, int64_t window_w) const {
+  // Output height and width of a window that slides over an image; its padding stays inside the window.
+  std::array<int64_t, 2> windows(const ValueSpec& image, int64_t window_h, int64_t window_w) const {
     at_least(in.strides, 1, "strides");
     at_least(in.dilation, 1, "dilation");
     at_least(in.padding, 0, "padding");
@@ -72,9 +73,9 @@ struct Check {
       fail("ERR_OPTION",
            "padding must be smaller than the (dilated) window of " + std::to_string(extent_h) + " x " + std::to_string(extent_w) + ".");
     }
-    const int64_t h = window_count(x.shape[0], p[0], p[1], window_h, in.dilation[0], in.strides[0]);
-    const int64_t w = window_count(x.shape[1], p[2], p[3], window_w, in.dilation[1], in.strides[1]);
-    if (h < 1 || w < 1) fail("ERR_SHAPE", "the window does not fit into the padded input of shape " + shape_text(x.shape) + ".");
+    const int64_t h = window_count(image.shape[0], p[0], p[1], window_h, in.dilation[0], in.strides[0]);
+    const int64_t w = window_count(image.shape[1], p[2], p[3], window_w, in.dilation[1], in.strides[1]);
+    if (h < 1 || w < 1) fail("ERR_SHAPE", "the window does not fit into the padded image of shape " + shape_text(image.shape) + ".");
     return {h, w};
   }
   void fake_quant(bool required) const {
@@ -97,14 +98,49 @@ void check_conv(const Check& c) {
   }
   // Both factors are below 2^31 (checked element counts), so the product cannot overflow.
   const int64_t channels = depthwise ? kernel.shape[2] * kernel.shape[3] : kernel.shape[3];
-  const auto [h, w] = c.windows(kernel.shape[0], kernel.shape[1]);
+  const auto [h, w] = c.windows(c.x, kernel.shape[0], kernel.shape[1]);
   c.output({h, w, channels});
   c.bias(channels);
 }
 
+// The output's size is given; the convolution from there must lead back to the input's.
+void check_conv_transpose(const Check& c) {
+  c.input_rank(3, "[height, width, channels]");
+  const auto& kernel = c.kernel(4);
+  if (kernel.shape[3] != c.x.shape[2]) {
+    c.fail("ERR_SHAPE", "the kernel '" + kernel.name + "' of shape " + shape_text(kernel.shape) + " does not fit the " +
+                            std::to_string(c.x.shape[2]) + " channels of the input '" + c.x.name + "'.");
+  }
+  if (c.y.shape.size() != 3 || c.y.shape[2] != kernel.shape[2]) {
+    c.fail("ERR_SHAPE", "the output '" + c.y.name + "' must have the shape [height, width, " + std::to_string(kernel.shape[2]) +
+                            "], but has " + shape_text(c.y.shape) + ".");
+  }
+  const auto [h, w] = c.windows(c.y, kernel.shape[0], kernel.shape[1]);
+  if (h != c.x.shape[0] || w != c.x.shape[1]) {
+    c.fail("ERR_SHAPE", "a convolution of the output " + shape_text(c.y.shape) + " gives " + shape_text({h, w}) +
+                            " pixels, but the input '" + c.x.name + "' has " + shape_text(c.x.shape) + ".");
+  }
+  c.bias(kernel.shape[2]);
+}
+
+void check_concat(const Check& c) {
+  const std::vector<int64_t> front(c.x.shape.begin(), c.x.shape.end() - 1);
+  if (c.in.others.empty()) c.fail("ERR_OPTION", "others must name at least one value.");
+  std::vector<int64_t> whole = c.x.shape;
+  for (int other : c.in.others) {
+    const auto& shape = c.program.values[other].shape;
+    if (std::vector<int64_t>(shape.begin(), shape.end() - 1) != front) {
+      c.fail("ERR_SHAPE", "the operands differ in more than their last dimension: " + shape_text(c.x.shape) + " and " + shape_text(shape) +
+                              ".");
+    }
+    whole.back() += shape.back();
+  }
+  c.output(whole);
+}
+
 void check_pool(const Check& c) {
   c.input_rank(3, "[height, width, channels]");
-  const auto [h, w] = c.windows(c.in.pool[0], c.in.pool[1]);
+  const auto [h, w] = c.windows(c.x, c.in.pool[0], c.in.pool[1]);
   c.output({h, w, c.x.shape[2]});
 }
 
@@ -127,6 +163,7 @@ void validate_instruction(const Program& program, size_t index) {
   switch (in.op) {
     case Op::conv2d:
     case Op::depthwise_conv2d: check_conv(c); break;
+    case Op::conv2d_transpose: check_conv_transpose(c); break;
     case Op::dense: {
       c.input_rank(1, "[features]");
       const auto& kernel = c.kernel(2);
@@ -140,11 +177,27 @@ void validate_instruction(const Program& program, size_t index) {
     }
     case Op::batch_norm: check_batch_norm(c); break;
     case Op::add:
-      if (program.values[in.other].shape != c.x.shape) {
-        c.fail("ERR_SHAPE",
-               "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(program.values[in.other].shape) + ".");
+      if (c.second().shape != c.x.shape) {
+        c.fail("ERR_SHAPE", "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(c.second().shape) + ".");
       }
       c.output(c.x.shape);
+      break;
+    case Op::multiply:
+      if (c.second().shape != c.x.shape && !(c.second().shape.back() == c.x.shape.back() && c.second().count == c.x.shape.back())) {
+        c.fail("ERR_SHAPE", "the operands must have the same shape, or the second one value per channel, but they have " +
+                                shape_text(c.x.shape) + " and " + shape_text(c.second().shape) + ".");
+      }
+      c.output(c.x.shape);
+      break;
+    case Op::concat: check_concat(c); break;
+    case Op::unary:
+      if (!(in.unary.alpha >= 0 && std::isfinite(in.unary.alpha))) c.fail("ERR_OPTION", "alpha must be at least 0.");
+      c.output(c.x.shape);
+      break;
+    case Op::upsample:
+      c.input_rank(3, "[height, width, channels]");
+      c.at_least(in.factors, 1, "size");
+      c.output({c.x.shape[0] * in.factors[0], c.x.shape[1] * in.factors[1], c.x.shape[2]});
       break;
     case Op::average_pool:
     case Op::max_pool: check_pool(c); break;

@@ -7,6 +7,7 @@
 #include "simd/gemm_impl.h"
 #include "simd/norm_impl.h"
 #include "simd/optimizer_impl.h"
+#include "simd/unary_impl.h"
 
 namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
@@ -30,6 +31,10 @@ constexpr F32Kernels kF32Kernels{kLanes,
                                  add_scaled,
                                  scale,
                                  maximum,
+                                 multiply,
+                                 unary,
+                                 unary_extremes,
+                                 unary_gradient,
                                  all_finite,
                                  sum_of_squares,
                                  adam,

@@ -46,6 +46,13 @@ struct PassInterval {
   float low, high;
 };
 
+enum class UnaryFunction { sigmoid, tanh, hard_swish, leaky_relu };
+
+struct Unary {
+  UnaryFunction function;
+  float alpha;  // leaky_relu: the slope below 0
+};
+
 struct ChannelSums {
   double* sum;      // Σ (x - shift)
   double* squares;  // Σ (x - shift)²
@@ -97,6 +104,13 @@ struct F32Kernels {
   void (*add_scaled)(int64_t count, float factor, const float* term, float* sum);  // sum += factor * term
   void (*scale)(int64_t count, float factor, float* x);                            // x *= factor
   void (*maximum)(int64_t count, const float* x, float* y);                        // y = max(y, x)
+  void (*multiply)(int64_t count, const float* a, const float* b, float* y);       // y = a b
+  // y = finish(f(x))
+  void (*unary)(int64_t count, const Unary& f, const float* x, const Finish& finish, float* y);
+  // y = f(x), and the extremes of y; count > 0.
+  void (*unary_extremes)(int64_t count, const Unary& f, const float* x, float* y, float* low, float* high);
+  // dx = dy f'(x) where f(x) is in the interval, else 0
+  void (*unary_gradient)(int64_t count, const Unary& f, const float* x, const PassInterval& pass, const float* dy, float* dx);
   bool (*all_finite)(int64_t count, const float* x);
   double (*sum_of_squares)(int64_t count, const float* x);
 

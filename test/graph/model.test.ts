@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { cloneModel, countParameters, createModel, type Model, parameterNames, zoo } from '#lib/index.js';
+import { cloneModel, countParameters, createModel, GraphBuilder, type Model, parameterNames, zoo } from '#lib/index.js';
 import { Random } from '#lib/graph/random.js';
 import { expectCode } from '../support/errors.js';
 
@@ -64,6 +64,29 @@ describe('createModel', () => {
         name,
       ).to.equal(true);
     }
+  });
+
+  it('C2: kernels have the layouts of Keras, and Glorot ranges of their fans', () => {
+    const g = new GraphBuilder('net');
+    let x = g.conv1d(g.input([6, 3]), { name: 'conv1d', filters: 20, kernelSize: 5, padding: 'same' });
+    x = g.depthwiseConv1d(x, { name: 'depthwise1d', kernelSize: 3, depthMultiplier: 2, padding: 'same' });
+    x = g.conv2dTranspose(g.reshape(x, [2, 3, 40]), { name: 'transposed', filters: 7, kernelSize: [4, 5] });
+    const model = createModel(g.build(g.dense(g.flatten(x), { name: 'dense', units: 10 })));
+    // [kernel shape, (fan in + fan out) / 2] with Keras' fans: receptive field × the last two axes.
+    const expected: Record<string, [number[], number]> = {
+      conv1d: [[5, 3, 20], (5 * (3 + 20)) / 2],
+      depthwise1d: [[3, 20, 2], (3 * (20 + 2)) / 2],
+      transposed: [[4, 5, 7, 40], (20 * (7 + 40)) / 2],
+      dense: [[5 * 7 * 7, 10], (5 * 7 * 7 + 10) / 2],
+    };
+    for (const [name, [shape, fan]] of Object.entries(expected)) {
+      const kernel = model.tensors.get(`${name}/kernel`)!;
+      expect(kernel.shape, name).to.deep.equal(shape);
+      const limit = Math.sqrt(3 / fan);
+      expect(Math.max(...kernel.data), name).to.be.within(0.9 * limit, limit + 1e-7);
+    }
+    expect(model.tensors.get('transposed/bias')!.shape).to.deep.equal([7]);
+    expect(model.tensors.get('depthwise1d/bias')!.shape).to.deep.equal([40]);
   });
 
   it('repeats with the seed and differs without', () => {

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { inferNodeShape, inferShapes, windowGeometry } from '#lib/graph/shapes.js';
+import { inferNodeShape, inferShapes } from '#lib/graph/shapes.js';
+import { transposedGeometry, windowGeometry } from '#lib/graph/windows.js';
 import type { GraphNode } from '#lib/graph/types.js';
 import { zoo } from '#lib/index.js';
 import { expectCode } from '../support/errors.js';
@@ -109,6 +110,95 @@ describe('inferShapes', () => {
       [{ ...base, op: 'softmax' }, [[7]], [7]],
     ];
     for (const [node, inputs, output] of cases) expect(inferNodeShape(node, inputs), node.op).to.deep.equal(output);
+  });
+
+  it('infers one-dimensional layers: same, valid and causal', () => {
+    const base = { name: 'x', inputs: [] };
+    const conv = { ...base, op: 'conv1d', filters: 6, kernelSize: 4, dilation: 2, useBias: true } as const;
+    const depthwise = {
+      ...base,
+      op: 'depthwiseConv1d',
+      kernelSize: 3,
+      strides: 2,
+      dilation: 1,
+      depthMultiplier: 2,
+      useBias: true,
+    } as const;
+    const cases: [GraphNode, number[][], number[]][] = [
+      [{ ...conv, strides: 1, padding: 'same' }, [[11, 3]], [11, 6]],
+      [{ ...conv, strides: 1, padding: 'valid' }, [[11, 3]], [5, 6]],
+      [{ ...conv, strides: 2, padding: 'causal' }, [[11, 3]], [6, 6]],
+      [{ ...conv, strides: 3, padding: 'causal' }, [[2, 3]], [1, 6]],
+      [{ ...depthwise, padding: 'same' }, [[7, 3]], [4, 6]],
+      [{ ...depthwise, padding: 'valid' }, [[7, 3]], [3, 6]],
+      [{ ...depthwise, padding: 'causal' }, [[7, 3]], [4, 6]],
+      [{ ...base, op: 'maxPool1d', poolSize: 2, strides: 2, padding: 'same' }, [[5, 4]], [3, 4]],
+      [{ ...base, op: 'averagePool1d', poolSize: 3, strides: 1, padding: 'valid' }, [[5, 4]], [3, 4]],
+      [{ ...base, op: 'globalAveragePool1d' }, [[5, 4]], [4]],
+    ];
+    for (const [node, inputs, output] of cases) expect(inferNodeShape(node, inputs), JSON.stringify(node)).to.deep.equal(output);
+  });
+
+  it('pads a causal window at its start only', () => {
+    expect(windowGeometry([1, 11], [1, 4], [1, 1], [1, 2], 'causal')).to.deep.equal({ output: [1, 11], padding: [0, 0, 6, 0] });
+  });
+
+  // [size, kernel, stride, padding] → Keras' deconv_output_length, and the padding before and after of the convolution back.
+  const transposed: [number, number, number, 'same' | 'valid', number, number, number][] = [
+    [4, 3, 2, 'same', 8, 0, 1],
+    [4, 3, 2, 'valid', 9, 0, 0],
+    [4, 5, 1, 'same', 4, 2, 2],
+    [4, 5, 1, 'valid', 8, 0, 0],
+    [4, 2, 3, 'same', 12, 0, 0],
+    [4, 2, 3, 'valid', 12, 0, 0],
+  ];
+  for (const [size, kernel, stride, padding, out, before, after] of transposed) {
+    it(`transposed convolution: ${size} with kernel ${kernel}, stride ${stride}, ${padding} gives ${out}`, () => {
+      const node = {
+        op: 'conv2dTranspose', name: 'x', inputs: [], filters: 5, kernelSize: [kernel, 1], strides: [stride, 1], padding, useBias: true,
+      } as const; // prettier-ignore
+      expect(inferNodeShape(node, [[size, 7, 2]])).to.deep.equal([out, 7, 5]);
+      const geometry = transposedGeometry([size, 7], node);
+      expect(geometry.padding.slice(0, 2)).to.deep.equal([before, after]);
+      // The convolution whose gradient it is leads back to the input's size.
+      expect(windowGeometry(geometry.output, [kernel, 1], [stride, 1], [1, 1], padding).output).to.deep.equal([size, 7]);
+    });
+  }
+
+  it('infers upsampling, concat, multiply and activations', () => {
+    const base = { name: 'x', inputs: [] };
+    const cases: [GraphNode, number[][], number[]][] = [
+      [{ ...base, op: 'upSampling2d', size: [2, 3], interpolation: 'bilinear' }, [[4, 5, 2]], [8, 15, 2]],
+      [{ ...base, op: 'concat' }, [[4, 5, 2], [4, 5, 1], [4, 5, 3]], [4, 5, 6]],
+      [{ ...base, op: 'concat' }, [[4], [3]], [7]],
+      [{ ...base, op: 'multiply' }, [[4, 5, 2], [4, 5, 2]], [4, 5, 2]],
+      [{ ...base, op: 'multiply' }, [[4, 5, 2], [2]], [4, 5, 2]],
+      [{ ...base, op: 'multiply' }, [[4, 5, 2], [1, 1, 2]], [4, 5, 2]],
+      [{ ...base, op: 'multiply' }, [[5, 2], [1, 2]], [5, 2]],
+      [{ ...base, op: 'leakyRelu', alpha: 0.3 }, [[4, 5, 2]], [4, 5, 2]],
+      [{ ...base, op: 'hardSwish' }, [[4, 5]], [4, 5]],
+    ]; // prettier-ignore
+    for (const [node, inputs, output] of cases) expect(inferNodeShape(node, inputs), JSON.stringify(node)).to.deep.equal(output);
+  });
+
+  it('names new layers whose inputs do not fit', () => {
+    const at = { name: 'odd', inputs: [] };
+    const window = { strides: 1, padding: 'valid', dilation: 1, useBias: true } as const;
+    const wrong: [GraphNode, number[][], RegExp][] = [
+      [{ ...at, op: 'conv1d', filters: 2, kernelSize: 3, ...window }, [[8, 8, 1]], /needs an input \[length, channels\].*layer 'odd'/s],
+      [{ ...at, op: 'conv1d', filters: 2, kernelSize: 9, ...window }, [[8, 1]], /window 9 is larger.*layer 'odd'/s],
+      [{ ...at, op: 'depthwiseConv1d', depthMultiplier: 1, kernelSize: 3, ...window }, [[8]], /layer 'odd'/],
+      [{ ...at, op: 'maxPool1d', poolSize: 2, strides: 2, padding: 'same' }, [[4, 4, 1]], /layer 'odd'/],
+      [{ ...at, op: 'globalAveragePool1d' }, [[4, 4, 1]], /layer 'odd'/],
+      [{ ...at, op: 'upSampling2d', size: [2, 2], interpolation: 'nearest' }, [[4, 4]], /layer 'odd'/],
+      [{ ...at, op: 'upSampling2d', size: [2 ** 20, 2 ** 20], interpolation: 'nearest' }, [[4, 4, 1]], /more than.*layer 'odd'/s],
+      [{ ...at, op: 'concat' }, [[4, 4, 1], [4, 3, 1]], /\[4, 4, 1\] and \[4, 3, 1\].*layer 'odd'/s],
+      [{ ...at, op: 'concat' }, [[4, 4], [4]], /layer 'odd'/],
+      [{ ...at, op: 'multiply' }, [[4, 4, 2], [4, 4, 1]], /multiply \[4, 4, 2\] by \[4, 4, 1\].*layer 'odd'/s],
+      [{ ...at, op: 'multiply' }, [[2], [4, 4, 2]], /layer 'odd'/],
+      [{ ...at, op: 'multiply' }, [[4, 4, 2], [1, 2]], /layer 'odd'/],
+    ]; // prettier-ignore
+    for (const [node, inputs, message] of wrong) expectCode(() => inferNodeShape(node, inputs), 'ERR_SHAPE', message);
   });
 
   it('names the layer whose input does not fit', () => {

@@ -4,6 +4,7 @@ import type { Isa } from '../../binding.js';
 import type { TfliteModel } from '#lib/formats/tflite/types.js';
 import { loadBinding } from '#lib/native.js';
 import { convertCase, randomInt8, toUint8 } from '../support/int8-convert.js';
+import { operatorCases } from '../support/int8-operators.js';
 import { int8Cases } from '../support/int8-graphs.js';
 
 const { IntegerSession, buildInfo } = loadBinding();
@@ -31,6 +32,16 @@ describe('the integer executor is the same everywhere', () => {
           expect(await run(tflite, x, isa, threads), `${isa}, ${threads} threads`).to.deep.equal(expected);
           expect(await run(uint8, x8, isa, threads), `uint8, ${isa}, ${threads} threads`).to.deep.equal(expected8);
         }
+      }
+    });
+  }
+
+  for (const { name, model } of operatorCases().filter((operatorCase) => operatorCase.name.startsWith('TRANSPOSE_CONV'))) {
+    it(`${name}: equal bytes on every instruction set and with 1 and 4 threads`, async () => {
+      const x = randomInt8(model, 9, 6);
+      const expected = await run(model, x, 'scalar', 1);
+      for (const isa of buildInfo().availableIsas) {
+        for (const threads of [1, 4]) expect(await run(model, x, isa, threads), `${isa}, ${threads} threads`).to.deep.equal(expected);
       }
     });
   }

@@ -15,52 +15,14 @@ import type { TfliteModel } from '#lib/formats/tflite/types.js';
 import { encodeTflite } from '#lib/formats/tflite/write.js';
 import type { Model } from '#lib/graph/model.js';
 import { dsCnn } from '#lib/graph/zoo/index.js';
-import { loadBinding } from '#lib/native.js';
 import { fit } from '#lib/train/fit.js';
 import { adam } from '#lib/train/optimizers.js';
-import { expectClose, LITERT, TFLITE_29 } from '../support/foreign-kernels.js';
 import { runLiteRt } from '../support/litert.js';
+import { expectOperatorsClose } from '../support/single-operators.js';
 import { runTflite29 } from '../support/tflite29.js';
 
-const { IntegerSession } = loadBinding();
 const ROWS = 24;
 const quiet = { onNotice: () => undefined };
-
-/** A file of one operator of a model. */
-function operatorOf(model: TfliteModel, index: number): TfliteModel {
-  const operator = model.operators[index]!;
-  return { ...model, operators: [operator], inputs: [operator.inputs[0]!], outputs: operator.outputs };
-}
-
-/** Drops the tensors that a model does not use, as a file of one operator should. */
-function compact(model: TfliteModel): TfliteModel {
-  const used = [...new Set(model.operators.flatMap(({ inputs, outputs }) => [...inputs, ...outputs]))];
-  const renumber = (indices: readonly number[]): number[] => indices.map((index) => used.indexOf(index));
-  return {
-    ...model,
-    tensors: used.map((index) => model.tensors[index]!),
-    operators: model.operators.map((operator) => ({ ...operator, inputs: renumber(operator.inputs), outputs: renumber(operator.outputs) })),
-    inputs: renumber(model.inputs),
-    outputs: renumber(model.outputs),
-  };
-}
-
-/** Every activation of the model for each row, by tensor index. */
-async function activations(model: TfliteModel, x: Int8Array): Promise<Map<number, Int8Array>> {
-  const session = new IntegerSession(model, { keepValues: true, threads: 1 });
-  const length = x.length / ROWS;
-  const result = new Map<number, Int8Array>();
-  for (let row = 0; row < ROWS; row++) {
-    await session.run(x.subarray(row * length, (row + 1) * length));
-    for (const index of [model.inputs[0]!, ...model.operators.flatMap(({ outputs }) => outputs)]) {
-      const value = session.getValue(index) as Int8Array;
-      if (!result.has(index)) result.set(index, new Int8Array(value.length * ROWS));
-      result.get(index)!.set(value, row * value.length);
-    }
-  }
-  session.dispose();
-  return result;
-}
 
 function firstRows(data: Dataset, size: number): Dataset {
   const row = data.x.length / data.size;
@@ -103,15 +65,7 @@ describe('trained DS-CNN-S on real recordings, every kind of export, in foreign 
       const model = readTflite(file);
       const input = model.tensors[model.inputs[0]!]!;
       const x = Int8Array.from(test.x, (value) => Math.min(Math.max(Math.round(value / input.scale[0]!) + input.zeroPoint[0]!, -128), 127));
-      const values = await activations(model, x);
-      for (const [i, { inputs, outputs }] of model.operators.entries()) {
-        const single = compact(operatorOf(model, i));
-        const [from, to] = [values.get(inputs[0]!)!, values.get(outputs[0]!)!];
-        const bytes = encodeTflite(single);
-        expectClose(runTflite29(bytes, from), to, single, TFLITE_29);
-        expectClose(await runLiteRt(bytes, model.tensors[inputs[0]!]!.shape, from), to, single, LITERT);
-      }
-      const y = values.get(model.outputs[0]!)!;
+      const y = await expectOperatorsClose(model, x, ROWS);
       const classes = (output: Int8Array): number[] =>
         Array.from({ length: ROWS }, (_, row) => {
           const scores = output.subarray(row * 10, row * 10 + 10);

@@ -76,6 +76,26 @@ function convolve(
   return net.add(input, [size(h, window[0], 0), size(w, window[1], 1), out], { strides, padding, dilation, kernel, ...bias, ...rest });
 }
 
+type Transposed = Extract<Instruction, { op: 'conv2dTranspose' }>;
+
+/** `bias: -1`: none. The output is the largest image that a convolution with that padding takes back to the input. */
+function transpose(net: Net, input: number, seed: number, options: Partial<Transposed> & { window: readonly [number, number] }): number {
+  const { window, strides = [1, 1], padding = [0, 0, 0, 0], activation, bias = 0 } = options;
+  const [h, w, c] = net.values[input].shape;
+  const channels = 4;
+  const size = (n: number, axis: 0 | 1): number =>
+    n * strides[axis] + Math.max(window[axis] - strides[axis], 0) - padding[2 * axis] - padding[2 * axis + 1];
+  const shape = [...window, channels, c];
+  return net.add(input, [size(h, 0), size(w, 1), channels], {
+    op: 'conv2dTranspose',
+    kernel: net.parameter(`kernel${seed}`, shape, uniform(product(shape), seed, 0.5)),
+    ...(bias < 0 ? {} : { bias: net.parameter(`bias${seed}`, [channels], uniform(channels, seed + 1, 0.3)) }),
+    strides,
+    padding,
+    ...(activation === undefined ? {} : { activation }),
+  });
+}
+
 describe('Gradients against finite differences', () => {
   const convolutions: [string, Omit<Parameters<typeof convolve>[3], 'op'>][] = [
     ['VALID', { window: [3, 3], channels: 4 }],
@@ -161,6 +181,74 @@ describe('Gradients against finite differences', () => {
       const a = net.add(image(net, 1), [4, 2, 3], { op, pool: [3, 2], strides: [1, 2], padding: [0, 0, 0, 0] });
       const b = net.add(a, [2, 1, 3], { op, pool: [3, 3], strides: [2, 2], padding: [0, 1, 0, 1] });
       await check(classify(net, b, 9), 3, 19);
+    });
+  }
+
+  const transposed: [string, Partial<Transposed> & { window: readonly [number, number]; image?: readonly [number, number, number] }][] = [
+    ['SAME, stride 2', { window: [3, 3], strides: [2, 2], padding: [0, 1, 0, 1] }],
+    ['VALID', { window: [3, 2] }],
+    ['1x1', { window: [1, 1] }],
+    ['stride beyond the window', { window: [2, 2], strides: [3, 3] }],
+    ['a sequence', { window: [1, 4], strides: [1, 2], padding: [0, 0, 1, 1], image: [1, 7, 3] }],
+    ['no bias', { window: [3, 3], bias: -1 }],
+    ['relu', { window: [3, 3], strides: [2, 1], activation: 'relu' }],
+    ['relu6', { window: [3, 3], activation: 'relu6' }],
+  ];
+  for (const [name, options] of transposed) {
+    it(`conv2dTranspose, ${name}`, async () => {
+      const net = new Net([4]);
+      await check(classify(net, transpose(net, image(net, 1, options.image ?? [3, 4, 3]), 10, options), 20), 3, 31);
+    });
+  }
+
+  for (const [name, extra] of [['sigmoid'], ['tanh'], ['hardSwish'], ['leakyRelu', { alpha: 0.3 }]] as const) {
+    it(`unary ${name}`, async () => {
+      const net = new Net([4]);
+      const wide = net.dense(0, 21, 1, { scale: 3 }); // passes the bends at -3, 0 and 3
+      await check(classify(net, net.add(wide, [21], { op: 'unary', function: name, ...extra }), 9), 5, 32);
+    });
+  }
+
+  for (const interpolation of ['nearest', 'bilinear'] as const) {
+    it(`upSample, ${interpolation}`, async () => {
+      const net = new Net([4]);
+      const wide = net.add(image(net, 1, [3, 2, 3]), [6, 6, 3], { op: 'upSample', size: [2, 3], interpolation });
+      await check(classify(net, wide, 9), 3, 33);
+    });
+  }
+
+  it('concat of three, one of them twice', async () => {
+    const net = new Net([4]);
+    const [a, b] = [image(net, 1, [2, 3, 2]), image(net, 2, [2, 3, 5])];
+    await check(classify(net, net.add(a, [2, 3, 9], { op: 'concat', others: [b, a] }), 9), 3, 34);
+  });
+
+  it('concat of flat values, one of which is also read elsewhere', async () => {
+    const net = new Net([4]);
+    const [a, b] = [net.dense(0, 5, 1), net.dense(0, 3, 2)];
+    const both = net.add(a, [8], { op: 'concat', others: [b] });
+    const sum = net.add(net.dense(both, 5, 3), [5], { op: 'add', other: a });
+    await check(net.crossEntropy(net.dense(sum, 3, 4)), 4, 35);
+  });
+
+  it('multiply of two values, of a value by itself, and of values that are read again', async () => {
+    const net = new Net([4]);
+    const [a, b] = [net.dense(0, 7, 1, { scale: 1 }), net.dense(0, 7, 2, { scale: 1 })];
+    const ab = net.add(a, [7], { op: 'multiply', other: b });
+    const square = net.add(ab, [7], { op: 'multiply', other: ab });
+    const again = net.add(net.add(square, [7], { op: 'multiply', other: a }), [7], { op: 'add', other: b });
+    await check(net.crossEntropy(net.dense(again, 3, 4)), 4, 36);
+  });
+
+  for (const gate of [[3], [1, 1, 3]]) {
+    it(`multiply by one factor per channel, [${gate.join(', ')}]`, async () => {
+      const net = new Net([4]);
+      const features = image(net, 1);
+      const mean = net.add(features, [3], { op: 'globalAveragePool' });
+      const gates = net.reshape(net.add(net.dense(mean, 3, 5), [3], { op: 'unary', function: 'sigmoid' }), gate);
+      const gated = net.add(features, [6, 5, 3], { op: 'multiply', other: gates });
+      const twice = net.add(gated, [6, 5, 3], { op: 'multiply', other: gates }); // the gate's gradient adds up
+      await check(classify(net, twice, 9), 3, 37);
     });
   }
 

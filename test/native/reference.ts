@@ -64,6 +64,74 @@ function convolution(program: ProgramSpec, i: Op<'conv2d' | 'depthwiseConv2d'>, 
   return y.map((v, k) => activate(v + (i.bias === undefined ? 0 : input.tensors[i.bias][k % cout]), i.activation));
 }
 
+/** Every input pixel times the kernel, added where the window lies in the (larger) output. */
+function transposedConvolution(program: ProgramSpec, i: Op<'conv2dTranspose'>, input: ReferenceInput, x: Float64Array): Float64Array {
+  const inShape = program.values[i.input].shape;
+  const outShape = program.values[i.output].shape;
+  const shape = program.tensors[i.kernel].shape;
+  const kernel = input.tensors[i.kernel];
+  const [cout, cin] = [shape[2], shape[3]];
+  const y = new Float64Array(input.rows * product(outShape));
+  for (let row = 0; row < input.rows; ++row) {
+    windows(outShape, inShape, shape, i.strides, i.padding, [1, 1], (from, to, tap) => {
+      for (let o = 0; o < cout; ++o) {
+        for (let c = 0; c < cin; ++c) {
+          y[row * product(outShape) + to * cout + o] += x[row * product(inShape) + from * cin + c] * kernel[(tap * cout + o) * cin + c];
+        }
+      }
+    });
+  }
+  return y.map((v, k) => activate(v + (i.bias === undefined ? 0 : input.tensors[i.bias][k % cout]), i.activation));
+}
+
+function unary(v: number, i: Op<'unary'>): number {
+  switch (i.function) {
+    case 'sigmoid':
+      return 1 / (1 + Math.exp(-v));
+    case 'tanh':
+      return Math.tanh(v);
+    case 'hardSwish':
+      return (v * Math.min(Math.max(v + 3, 0), 6)) / 6;
+    case 'leakyRelu':
+      return v < 0 ? v * i.alpha! : v;
+  }
+}
+
+function multiply(program: ProgramSpec, i: Op<'multiply'>, values: Values): Float64Array {
+  const [size, factors] = [product(program.values[i.input].shape), product(program.values[i.other].shape)];
+  return values[i.input].map((v, k) => v * values[i.other][size === factors ? k : Math.floor(k / size) * factors + (k % factors)]);
+}
+
+function concat(program: ProgramSpec, i: Op<'concat'>, values: Values): Float64Array {
+  const operands = [i.input, ...i.others].map((id) => ({ width: program.values[id].shape.at(-1)!, data: values[id] }));
+  const pixels = operands[0].data.length / operands[0].width;
+  const rows = Array.from({ length: pixels }, (_, p) => operands.flatMap(({ width, data }) => [...data.slice(p * width, (p + 1) * width)]));
+  return Float64Array.from(rows.flat());
+}
+
+/** Weight of input position `from` at output position `to` of one axis; bilinear: a tent around the centre, clamped at the border. */
+function axisWeight(i: Op<'upSample'>, axis: 0 | 1, size: number, from: number, to: number): number {
+  if (i.interpolation === 'nearest') return Math.floor(to / i.size[axis]) === from ? 1 : 0;
+  const center = Math.min(Math.max((to + 0.5) / i.size[axis] - 0.5, 0), size - 1);
+  return Math.max(1 - Math.abs(center - from), 0);
+}
+
+function upSample(program: ProgramSpec, i: Op<'upSample'>, rows: number, x: Float64Array): Float64Array {
+  const [h, w, c] = program.values[i.input].shape;
+  const [outH, outW] = [h * i.size[0], w * i.size[1]];
+  const y = new Float64Array(rows * outH * outW * c);
+  return y.map((_, k) => {
+    const [row, oy, ox] = [Math.floor(k / (outH * outW * c)), Math.floor(k / (outW * c)) % outH, Math.floor(k / c) % outW];
+    let sum = 0;
+    for (let iy = 0; iy < h; ++iy) {
+      for (let ix = 0; ix < w; ++ix) {
+        sum += axisWeight(i, 0, h, iy, oy) * axisWeight(i, 1, w, ix, ox) * x[((row * h + iy) * w + ix) * c + (k % c)];
+      }
+    }
+    return sum;
+  });
+}
+
 function dense(program: ProgramSpec, i: Op<'dense'>, input: ReferenceInput, x: Float64Array): Float64Array {
   const [features, units] = program.tensors[i.kernel].shape;
   const y = new Float64Array(input.rows * units);
@@ -153,6 +221,16 @@ function run(program: ProgramSpec, i: Instruction, input: ReferenceInput, values
       return batchNorm(program, i, input, x);
     case 'activation':
       return x.map((v) => activate(v, i.activation));
+    case 'conv2dTranspose':
+      return transposedConvolution(program, i, input, x);
+    case 'unary':
+      return x.map((v) => unary(v, i));
+    case 'multiply':
+      return multiply(program, i, values);
+    case 'concat':
+      return concat(program, i, values);
+    case 'upSample':
+      return upSample(program, i, input.rows, x);
     case 'add':
       return x.map((v, k) => activate(v + values[i.other][k], i.activation));
     case 'averagePool':

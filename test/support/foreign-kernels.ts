@@ -7,12 +7,26 @@ import type { Bytes } from './tflite29.js';
  * - TFLite 2.9 rounds once where the reference rounds twice (CONV_2D), twice where it rounds once (FULLY_CONNECTED).
  * - LiteRT runs XNNPACK, which multiplies in f32 and rounds once (both convolutions; a depthwise sum has few terms, so ties are common).
  * - The reference divides MEAN's multiplier and rounds twice, first to a quarter of a step or so; the others use f32.
+ * - XNNPACK's LEAKY_RELU and QUANTIZE (int8 to int8) have factors of 8 fractional bits and round halves up, its MUL and TRANSPOSE_CONV round once from f32.
+ * - XNNPACK's RESIZE_BILINEAR knows positions exactly; TFLite rounds the scale of an axis to 1/1024, which can move values between
+ *   very different neighbours by two steps where the factor is not a power of two.
  * Everything else must be equal.
  */
 export const TFLITE_29: Readonly<Record<string, number>> = { CONV_2D: 0.01, FULLY_CONNECTED: 0.02, MEAN: 0.25 };
-export const LITERT: Readonly<Record<string, number>> = { CONV_2D: 0.01, DEPTHWISE_CONV_2D: 0.03, MEAN: 0.25 };
+export const LITERT: Readonly<Record<string, number>> = {
+  CONV_2D: 0.01,
+  DEPTHWISE_CONV_2D: 0.03,
+  LEAKY_RELU: 0.25,
+  MEAN: 0.25,
+  MUL: 0.01,
+  QUANTIZE: 0.03,
+  RESIZE_BILINEAR: 0.3,
+  TRANSPOSE_CONV: 0.01,
+};
+/** Operators that may differ by more than one step. */
+const STEPS: Readonly<Record<string, number>> = { RESIZE_BILINEAR: 2 };
 
-/** Checks that every difference is one step, and that there are no more than the operators' bounds allow. */
+/** Checks that every difference is one step (or what the operator may have), and that there are no more than the operators' bounds allow. */
 export function expectClose(actual: Bytes, expected: Bytes, { operators }: TfliteModel, bounds: Readonly<Record<string, number>>): void {
   expect(actual).to.have.length(expected.length);
   const inexact = operators.map(({ op }) => op).filter((op) => op in bounds);
@@ -25,5 +39,5 @@ export function expectClose(actual: Bytes, expected: Bytes, { operators }: Tflit
   expect(
     steps.reduce((most, step) => Math.max(most, step), 0),
     message,
-  ).to.be.at.most(1);
+  ).to.be.at.most(inexact.reduce((most, op) => Math.max(most, STEPS[op] ?? 1), 1));
 }

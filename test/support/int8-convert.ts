@@ -22,11 +22,14 @@ export function randomInt8(tflite: TfliteModel, rows: number, seed: number): Int
  * weights with a zero point of their own.
  */
 export function toUint8(tflite: TfliteModel): TfliteModel {
-  const weights = new Set(tflite.operators.flatMap(({ op, inputs }) => (/CONV|FULLY/.test(op) ? [inputs[1]!] : [])));
+  const weighted = tflite.operators
+    .filter(({ op }) => /CONV|FULLY/.test(op))
+    .map(({ op, inputs }) => (op === 'TRANSPOSE_CONV' ? [inputs[2]!, inputs[1]!, inputs[3]] : inputs));
+  const weights = new Set(weighted.map(([, kernel]) => kernel!));
   const scaleOf = (index: number): number => tflite.tensors[index]!.scale[0] ?? 1;
   const biasScale = new Map<number, number>();
-  for (const { op, inputs } of tflite.operators) {
-    if (/CONV|FULLY/.test(op)) biasScale.set(inputs[2]!, Math.fround(scaleOf(inputs[0]!) * scaleOf(inputs[1]!)));
+  for (const [input, kernel, bias] of weighted) {
+    if (bias !== undefined) biasScale.set(bias, Math.fround(scaleOf(input!) * scaleOf(kernel!)));
   }
   const convert = (tensor: TfliteTensor, index: number): TfliteTensor => {
     const bias = biasScale.get(index);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import type { Bytes } from './tflite29.js';
+import type { Bytes, ForeignInput } from './tflite29.js';
 
 /** The WebAssembly layer under @litertjs/core: its JavaScript layer refuses int8 tensors, this one takes them. */
 interface Wasm {
@@ -78,7 +78,12 @@ async function silently<T>(action: () => Promise<T>): Promise<T> {
 function ignore(): void {}
 
 /** Runs a file row by row on LiteRT's CPU accelerator (XNNPACK for what it takes); returns all output rows. */
-export async function runLiteRt<T extends Bytes>(file: Uint8Array, inputShape: readonly number[], x: T): Promise<T> {
+export async function runLiteRt<T extends Bytes>(
+  file: Uint8Array,
+  inputShape: readonly number[],
+  x: T,
+  others: readonly ForeignInput<T>[] = [],
+): Promise<T> {
   loading ??= load();
   const liteRt = await loading;
   const wasm = liteRt.liteRtWasm;
@@ -90,10 +95,15 @@ export async function runLiteRt<T extends Bytes>(file: Uint8Array, inputShape: r
     const model = wasm.loadModel(environment.liteRtEnvironment, pointer, file.byteLength);
     const compiled = await wasm.compileModel(environment.liteRtEnvironment, model, options);
     try {
-      const rowLength = inputShape.reduce((product, dimension) => product * dimension, 1);
+      const inputs = [{ data: x, shape: inputShape }, ...others];
+      const lengths = inputs.map(({ shape }) => shape.reduce((product, dimension) => product * dimension, 1));
       const rows: T[] = [];
-      for (let start = 0; start < x.length; start += rowLength) {
-        rows.push(await runRow(wasm, environment.liteRtEnvironment, compiled, inputShape, x.subarray(start, start + rowLength) as T));
+      for (let row = 0; row < x.length / lengths[0]!; row++) {
+        const values = inputs.map(({ data, shape }, i) => ({
+          shape,
+          data: data.subarray(row * lengths[i]!, (row + 1) * lengths[i]!) as T,
+        }));
+        rows.push(await runRow(wasm, environment.liteRtEnvironment, compiled, values));
       }
       return concatenate(rows);
     } finally {
@@ -108,25 +118,29 @@ async function runRow<T extends Bytes>(
   wasm: Wasm,
   environment: unknown,
   compiled: CompiledModel,
-  shape: readonly number[],
-  row: T,
+  values: readonly ForeignInput<T>[],
 ): Promise<T> {
-  const dimensions = new wasm.VectorInt32();
-  for (const dimension of shape) dimensions.push_back(dimension);
-  const layout = wasm.LiteRtLayout.create(dimensions);
-  const type = wasm.LiteRtRankedTensorType.create({ value: ELEMENT_TYPES.get(row.constructor) ?? 0 }, layout);
-  const input = wasm.LiteRtTensorBuffer.createManaged(environment, wasm.LiteRtTensorBufferType.HOST_MEMORY, type, row.byteLength);
-  const start = input.lock(wasm.LiteRtTensorBufferLockMode.WRITE);
-  wasm.HEAPU8.set(new Uint8Array(row.buffer, row.byteOffset, row.byteLength), start);
-  input.unlock();
-  const outputs = await compiled.run(0, [input]);
-  const output = outputs[0];
-  if (output === undefined) throw new Error('LiteRT returned no output');
+  const made: Deletable[] = [];
+  const inputs = values.map(({ data, shape }) => {
+    const dimensions = new wasm.VectorInt32();
+    for (const dimension of shape) dimensions.push_back(dimension);
+    const layout = wasm.LiteRtLayout.create(dimensions);
+    const type = wasm.LiteRtRankedTensorType.create({ value: ELEMENT_TYPES.get(data.constructor) ?? 0 }, layout);
+    const input = wasm.LiteRtTensorBuffer.createManaged(environment, wasm.LiteRtTensorBufferType.HOST_MEMORY, type, data.byteLength);
+    const start = input.lock(wasm.LiteRtTensorBufferLockMode.WRITE);
+    wasm.HEAPU8.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), start);
+    input.unlock();
+    made.push(dimensions, layout, type, input);
+    return input;
+  });
+  const outputs = await compiled.run(0, inputs);
+  const [output, first] = [outputs[0], values[0]];
+  if (output === undefined || first === undefined) throw new Error('LiteRT returned no output');
   const from = output.lock(wasm.LiteRtTensorBufferLockMode.READ);
   const bytes = wasm.HEAPU8.slice(from, from + output.packedSize());
   output.unlock();
-  for (const deletable of [dimensions, layout, type, input, ...outputs]) deletable.delete();
-  return new (row.constructor as new (buffer: ArrayBuffer) => T)(bytes.buffer);
+  for (const deletable of [...made, ...outputs]) deletable.delete();
+  return new (first.data.constructor as new (buffer: ArrayBuffer) => T)(bytes.buffer);
 }
 
 function concatenate<T extends Bytes>(rows: readonly T[]): T {

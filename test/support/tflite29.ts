@@ -31,17 +31,24 @@ function load(): Addon {
   return addon;
 }
 
+/** A further input: all rows of it, and the shape of one. */
+export interface ForeignInput<T extends Bytes> {
+  readonly data: T;
+  readonly shape: readonly number[];
+}
+
 /** Runs a file row by row; returns all output rows. */
-export function runTflite29<T extends Bytes>(file: Uint8Array, x: T): T {
+export function runTflite29<T extends Bytes>(file: Uint8Array, x: T, others: readonly ForeignInput<T>[] = []): T {
   const { Interpreter } = load();
   const interpreter = new Interpreter(file.slice().buffer as ArrayBuffer, { threads: 1 });
-  const input = interpreter.getInputs()[0]?.data();
+  const inputs = interpreter.getInputs().map((input) => input.data());
   const output = interpreter.getOutputs()[0]?.data();
-  if (input === undefined || output === undefined) throw new Error('the model has no input or output');
-  const rows = x.length / input.length;
+  const values = [x, ...others.map(({ data }) => data)];
+  if (inputs[0] === undefined || output === undefined || inputs.length !== values.length) throw new Error('the model has other inputs');
+  const rows = x.length / inputs[0].length;
   const result = new (x.constructor as new (length: number) => T)(rows * output.length);
   for (let row = 0; row < rows; row++) {
-    input.set(x.subarray(row * input.length, (row + 1) * input.length));
+    inputs.forEach((input, i) => input.set(values[i]!.subarray(row * input.length, (row + 1) * input.length)));
     if (!interpreter.infer()) throw new Error('TFLite 2.9 failed to run the model');
     result.set(output, row * output.length);
   }

@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import { loadBinding } from '../../native.js';
 import { warnNotice, type OnNotice } from '../notice.js';
-import { kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
+import { hasChannelAxis, kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
 import { draftOf, requireFinite, weightOf, type ModelDraft, type WeightView } from '../state.js';
 import { normalizeBatchNormSigns } from '../quantization/normalize-signs.js';
 import { centroidInits, initialCentroids, type CentroidInit } from './centroids.js';
@@ -16,11 +16,11 @@ export interface ClusterOptions {
   readonly centroidInit?: CentroidInit;
   /** Keep one centroid at zero and masked weights on it. Default `false`. */
   readonly preserveSparsity?: boolean;
-  /** One codebook per output channel of a convolution; dense layers always have one for the whole kernel. Default `false`. */
+  /** One codebook per output channel of a convolution; dense layers and transposed convolutions always have one for the whole kernel (W10). Default `false`. */
   readonly clusterPerChannel?: boolean;
   /** How the gradients of the weights of one cluster become the gradient of its centroid. Default `sum`. */
   readonly gradientAggregation?: 'sum' | 'average';
-  /** Layers to cluster. Default: every conv2d and dense. */
+  /** Layers to cluster. Default: all with a kernel but depthwise ones. */
   readonly layers?: LayerSelection;
   /** Seed of the `random` initialiser. Default 0. */
   readonly seed?: number;
@@ -77,7 +77,7 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
   }
   const weight = weightOf(draft, parameter);
   requireFinite(weight);
-  const channels = settings.clusterPerChannel && node.op !== 'dense' ? weight.channels : 0;
+  const channels = settings.clusterPerChannel && hasChannelAxis(node) ? weight.channels : 0;
   const perCodebook = weight.data.length / (channels || 1);
   if (perCodebook <= settings.numberOfClusters) {
     const message = `${perCodebook} weights${channels > 0 ? ' per channel' : ''} are too few for ${settings.numberOfClusters} clusters; the layer is not clustered.`;

@@ -28,8 +28,8 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
 }
 
 /**
- * Marks some layers for quantization; the rest of the model stays float (tfmot `quantize_annotate_layer`). A conv2d, depthwise
- * or dense layer takes the batch norm and the ReLU with it that follow it and that nothing else reads: they are one int8 layer.
+ * Marks some layers for quantization; the rest of the model stays float (tfmot `quantize_annotate_layer`). A layer with
+ * a kernel takes the batch norm and the ReLU with it that follow it and that nothing else reads: they are one int8 layer.
  *
  * @param model - a model, or one that has annotations already: the new ones are added
  * @param layers - node names, or a predicate

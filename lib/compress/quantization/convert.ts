@@ -4,7 +4,8 @@ import type { TfliteModel } from '../../formats/tflite/types.js';
 import type { Model } from '../../graph/model.js';
 import { inferShapes } from '../../graph/shapes.js';
 import { validateGraph } from '../../graph/validate.js';
-import { emitLayer, type EmitContext } from './emit.js';
+import type { EmitContext } from './emit-context.js';
+import { emitLayer } from './emit.js';
 import { int8Layers } from './int8-layers.js';
 import { activationRanges } from './ranges.js';
 import { type Int8Value, TfliteProgram } from './tflite-program.js';
@@ -27,7 +28,8 @@ export interface ConvertOptions {
  *   folding, so zeros and codebooks survive; other weights are quantized by their content.
  * - Activations: int8, asymmetric, with the trained range of their fake quantization. Layers without one (all layers of a float,
  *   pruned or clustered model) take the smallest and largest value seen on `representativeData`: post-training quantization.
- * - Biases: int32. Softmax: 1/256, −128.
+ * - Biases: int32. Softmax and sigmoid: 1/256, −128; tanh: 1/128, 0. Values that a concat reads take its scale or are requantized.
+ * - Sequences `[length, channels]` become images of height 1; only the model's input and output keep their rank.
  * - ReLU, ReLU6 and batch norm are fused, dropout is dropped. A dense layer with batch norm becomes a 1×1 convolution, because
  *   only that has a scale per channel in old runtimes; a batch norm that stands alone becomes a depthwise convolution.
  *
@@ -61,17 +63,26 @@ export async function convertToInt8(model: Model, options: ConvertOptions = {}):
     ...(signal === undefined ? {} : { signal }),
   });
   const program = new TfliteProgram();
-  const context: EmitContext = { model, program, shapes: inferShapes(model.graph), parameters };
+  const [first, last] = [layers[0], layers.at(-1)];
+  const outputName = last?.output ?? '';
+  const context: EmitContext = { model, program, shapes: inferShapes(model.graph), parameters, output: outputName, images: new Map() };
   const values = new Map<string, Int8Value>();
   for (const layer of layers) {
     const inputs = layer.inputs.map((input) => values.get(input)).filter((value) => value !== undefined);
     values.set(layer.output, emitLayer(context, layer, inputs));
   }
-  const [first, last] = [layers[0], layers.at(-1)];
   const input = values.get(first?.output ?? '');
-  const output = values.get(last?.output ?? '');
+  const output = values.get(outputName);
   if (input === undefined || output === undefined || input === output) {
     throw new PcqatError('ERR_GRAPH', 'the graph has no operator to convert', { where: `graph '${model.graph.name}'` });
   }
-  return program.model(name, input, output);
+  return program.model(name, input, toInterface(context, output));
+}
+
+/** The model's output has the rank that the graph gives it, also where operators work on images of height 1. */
+function toInterface({ program, shapes, output }: EmitContext, value: Int8Value): Int8Value {
+  const shape = shapes.get(output) ?? [];
+  if (shape.length === value.shape.length) return value;
+  program.rename(value, `${output}/image`);
+  return program.reshape(output, value, shape);
 }

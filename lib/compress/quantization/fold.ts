@@ -1,12 +1,12 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { BatchNormNode } from '../../graph/types.js';
-import { materializeWeight, rangeOf, weightRange } from '../materialize.js';
+import { materializeWeight, weightRange } from '../materialize.js';
 import { roundHalfAway, weightScale } from './parameters.js';
 
 /** What an int8 operator with weights stores. */
 export interface Int8Weights {
-  /** In the model's layout; the output channel of element i is `i % channels`. */
+  /** In the model's layout. */
   readonly codes: Int8Array;
   readonly channels: number;
   /** f32; one per channel, or one. */
@@ -25,6 +25,8 @@ export interface FoldOptions {
   /** Output channels of the operator. */
   readonly channels: number;
   readonly perChannel: boolean;
+  /** Output channel of each element of the kernel ({@link outputChannelOf}). Default: the last axis, `i % channels`. */
+  readonly channelOf?: (element: number) => number;
   readonly inputScale: number;
 }
 
@@ -40,13 +42,13 @@ const NO_SCALE = 2 ** -100;
  * codes where that factor is negative, so zeros and codebooks survive. A float kernel is folded first and quantized by its content.
  */
 export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
-  const { channels, layer } = options;
+  const { channels, layer, channelOf = (i: number) => i % channels } = options;
   const { factors, offsets } = affine(model, options);
   const parameter = `${layer}/kernel`;
   const kernel = layer === undefined ? new Float32Array(channels).fill(1) : finite(materializeWeight(model, parameter), parameter);
   const fakeQuant = layer === undefined ? undefined : model.chains.get(parameter)?.fakeQuant;
-  const folded = fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, i % channels)) : kernel;
-  const range = fakeQuant === undefined ? rangeOf(folded, options.perChannel ? channels : 0).max : weightRange(model, parameter).max;
+  const folded = fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, channelOf(i))) : kernel;
+  const range = fakeQuant === undefined ? largest(folded, options.perChannel ? channels : 1, channelOf) : weightRange(model, parameter).max;
   const bits = fakeQuant?.bits ?? 8;
   const largestCode = 2 ** (bits - 1) - 1;
 
@@ -68,11 +70,21 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
     if (enlarged || factor < 0) irregularChannels++;
   }
   const codes = Int8Array.from(folded, (w, i) => {
-    const code = roundHalfAway(w / at(divisors, count === 1 ? 0 : i % channels));
+    const code = roundHalfAway(w / at(divisors, count === 1 ? 0 : channelOf(i)));
     return Math.min(Math.max(code, -largestCode), largestCode);
   });
   const bias = Int32Array.from(offsets, (b, c) => roundHalfAway(b / (options.inputScale * at(scales, count === 1 ? 0 : c))));
   return { codes, channels, scales, bias, biasScales, irregularChannels };
+}
+
+/** Largest |w| of each channel, or of all of them when `channels` is 1. */
+function largest(kernel: Float32Array, channels: number, channelOf: (element: number) => number): Float32Array {
+  const found = new Float32Array(channels);
+  kernel.forEach((w, i) => {
+    const channel = channels === 1 ? 0 : channelOf(i);
+    found[channel] = Math.max(at(found, channel), Math.abs(w));
+  });
+  return found;
 }
 
 /** `y = factor · (w * x) + offset` per channel: the batch norm and bias around the kernel. */

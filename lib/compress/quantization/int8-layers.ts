@@ -1,5 +1,6 @@
 import type { ActivationQuantizer } from '../chains.js';
 import type { BatchNormNode, Graph, GraphNode } from '../../graph/types.js';
+import { isWeighted } from '../registry.js';
 
 /** Activation fused into an operator, by its TFLite name. */
 export type FusedActivation = 'NONE' | 'RELU' | 'RELU6';
@@ -16,10 +17,9 @@ export interface Int8Layer {
 }
 
 const RELU_NAMES = { relu: 'RELU', relu6: 'RELU6' } as const;
-const ABSORBS_RELU: ReadonlySet<GraphNode['op']> = new Set(['conv2d', 'depthwiseConv2d', 'dense', 'batchNorm', 'add']);
 
 /**
- * Groups the nodes that the output needs into int8 operators: batch norm goes into the convolution or dense layer before it, ReLU
+ * Groups the nodes that the output needs into int8 operators: batch norm goes into the layer with a kernel before it, ReLU
  * into what it follows, dropout vanishes. A node with its own fake quantization ends its group, as does one with several readers.
  */
 export function int8Layers(graph: Graph, quantizers: ReadonlyMap<string, ActivationQuantizer>): Int8Layer[] {
@@ -48,9 +48,8 @@ export function int8Layers(graph: Graph, quantizers: ReadonlyMap<string, Activat
       group.push(last);
       return next;
     };
-    const weighted = node.op === 'conv2d' || node.op === 'depthwiseConv2d' || node.op === 'dense';
-    const batchNorm = weighted ? absorb((next) => next.op === 'batchNorm') : undefined;
-    const relu = ABSORBS_RELU.has(node.op) ? absorb((next) => next.op in RELU_NAMES) : undefined;
+    const batchNorm = isWeighted(node) ? absorb((next) => next.op === 'batchNorm') : undefined;
+    const relu = absorbsRelu(node) ? absorb((next) => next.op in RELU_NAMES) : undefined;
     for (const name of group) produced.set(name, last);
     layers.push({
       node,
@@ -63,19 +62,46 @@ export function int8Layers(graph: Graph, quantizers: ReadonlyMap<string, Activat
   return layers;
 }
 
-/** Has the layer's output its own scale and zero point? Others keep those of their input, or have fixed ones (softmax). */
+function absorbsRelu(node: GraphNode): boolean {
+  return isWeighted(node) || node.op === 'batchNorm' || node.op === 'add' || node.op === 'multiply';
+}
+
+/** Has the layer's output its own scale and zero point? Others keep those of their input, or have fixed ones. */
 export function needsRange({ node }: Int8Layer): boolean {
   switch (node.op) {
-    case 'averagePool2d': // TFLite wants equal parameters on both sides
+    case 'averagePool1d': // TFLite wants equal parameters on both sides
+    case 'averagePool2d':
+    case 'maxPool1d':
     case 'maxPool2d':
+    case 'upSampling2d':
     case 'zeroPad2d':
     case 'flatten':
     case 'reshape':
     case 'softmax':
+    case 'sigmoid':
+    case 'tanh':
       return false;
     default:
       return true;
   }
+}
+
+/**
+ * Layers whose output takes the scale and zero point of the concat that alone reads it, by output: TFLite wants one scale on all sides
+ * of a concatenation. A layer with a trained range of its own, or without any, cannot; its value is requantized.
+ */
+export function concatOf(layers: readonly Int8Layer[], quantizers: ReadonlyMap<string, ActivationQuantizer>): ReadonlyMap<string, string> {
+  const readers = new Map<string, Int8Layer[]>();
+  for (const layer of layers) for (const input of layer.inputs) readers.set(input, [...(readers.get(input) ?? []), layer]);
+  const result = new Map<string, string>();
+  // From the last to the first, so that a concat inside a chain has found its own before its inputs ask.
+  for (const layer of [...layers].reverse()) {
+    const [reader, ...others] = readers.get(layer.output) ?? [];
+    if (reader?.node.op !== 'concat' || others.length > 0) continue;
+    if (layer.node.op === 'input' || !needsRange(layer) || quantizers.has(layer.output)) continue;
+    result.set(layer.output, result.get(reader.output) ?? reader.output);
+  }
+  return result;
 }
 
 function neededNodes({ nodes }: Graph): GraphNode[] {

@@ -1,6 +1,6 @@
 import type { Model } from '../../graph/model.js';
 import type { BatchNormNode } from '../../graph/types.js';
-import { isWeighted, kernelOf, type WeightedNode } from '../registry.js';
+import { isWeighted, kernelOf, outputChannelOf, type WeightedNode } from '../registry.js';
 import { draftOf, weightOf } from '../state.js';
 
 /** A layer with weights whose only reader is a batch norm, so that the two fold into one. */
@@ -57,17 +57,14 @@ export function normalizeBatchNormSigns(model: Model): Model {
     const gamma = weightOf(draft, `${batchNorm.name}/gamma`).data;
     const negative = Uint8Array.from(gamma, (value) => (value < 0 ? 1 : 0));
     if (!negative.includes(1)) continue;
-    // Output channel of element i: i mod channels, for [.., in, out] and, in·multiplier long, for depthwise [.., in, multiplier].
-    const names = [
-      kernelOf(layer),
-      ...(layer.useBias ? [`${layer.name}/bias`] : []),
-      `${batchNorm.name}/gamma`,
-      `${batchNorm.name}/moving_mean`,
-    ];
-    for (const name of names) {
+    const negate = (name: string, channelOf = (i: number) => i): void => {
       const { data } = weightOf(draft, name);
-      for (let i = 0; i < data.length; i++) if (negative[i % negative.length] === 1) data[i] = 0 - (data[i] ?? 0);
-    }
+      for (let i = 0; i < data.length; i++) if (negative[channelOf(i)] === 1) data[i] = 0 - (data[i] ?? 0);
+    };
+    negate(kernelOf(layer), outputChannelOf(layer, weightOf(draft, kernelOf(layer)).shape));
+    if (layer.useBias) negate(`${layer.name}/bias`);
+    negate(`${batchNorm.name}/gamma`);
+    negate(`${batchNorm.name}/moving_mean`);
   }
   return draft;
 }

@@ -37,8 +37,11 @@ export function activationParameters(min: number, max: number): ActivationParame
   return { scale: Math.fround(scale), zeroPoint: Math.min(Math.max(zeroPoint, 0), 255) - 128 };
 }
 
-/** Softmax has fixed parameters in TFLite: 1/256 and −128. */
-export const SOFTMAX_PARAMETERS: ActivationParameters = { scale: 1 / 256, zeroPoint: -128 };
+/** Softmax and sigmoid have fixed parameters in TFLite: 0 to 255/256. */
+export const UNIT_PARAMETERS: ActivationParameters = { scale: 1 / 256, zeroPoint: -128 };
+
+/** So has tanh: −1 to 127/128. */
+export const TANH_PARAMETERS: ActivationParameters = { scale: 1 / 128, zeroPoint: 0 };
 
 /** Scale of a symmetric, narrow weight with the range `[-a, a]`, in double. */
 export function weightScale(a: number, bits = 8): number {

@@ -14,11 +14,14 @@ export interface Placement {
  * Places fake quantization for a set of annotated layers: the net effect of the reference's registry and layout transforms
  * (spec 3.2, 3.3, 3.6), with one fake quantization per int8 operator:
  * - input: if a layer that reads it is quantized;
- * - conv2d, depthwiseConv2d, dense: kernel always; output unless a batch norm or ReLU takes it over (fixes W1);
+ * - layers with a kernel: kernel always; output unless a batch norm or ReLU takes it over (fixes W1);
  * - batch norm: output unless a ReLU takes it over (also after dense, fixes W16). Behind a layer with weights it runs in float on the
  *   unquantized output and folds into it; anywhere else it is an int8 operator of its own, which the reference refuses;
- * - add: output unless a ReLU takes it over; ReLU, ReLU6, average pools: output;
- * - max pool, padding, flatten, reshape, dropout, softmax: nothing;
+ * - add, multiply: output unless a ReLU takes it over; ReLU, ReLU6, leaky ReLU, hard-swish, average pools, upsampling: output. The
+ *   reference refuses multiply;
+ * - concat: output; the fake quantizations of values that only it reads, chained concats' and ReLUs' among them, give way to its
+ *   own (Q26), because TFLite wants one scale on all sides. Kernels before it stay quantized and preserved (fixes W3);
+ * - max pool, padding, flatten, reshape, dropout: nothing; sigmoid, tanh, softmax: nothing behind them, their int8 range is fixed;
  * - a layer that is not annotated but alone feeds an annotated one: output only (Q5).
  */
 export function placeQuantizers(graph: Graph, annotated: ReadonlySet<string>): Placement {
@@ -42,8 +45,30 @@ function isRelu(node: GraphNode | undefined): boolean {
   return node?.op === 'relu' || node?.op === 'relu6';
 }
 
+/** Beside layers with kernels. */
+const QUANTIZES_OUTPUT: ReadonlySet<GraphNode['op']> = new Set([
+  'relu',
+  'relu6',
+  'leakyRelu',
+  'hardSwish',
+  'batchNorm',
+  'add',
+  'multiply',
+  'concat',
+  'averagePool1d',
+  'averagePool2d',
+  'globalAveragePool1d',
+  'globalAveragePool2d',
+  'upSampling2d',
+]);
+
 function hasOutputQuantizer(node: GraphNode): boolean {
-  return isWeighted(node) || isRelu(node) || ['batchNorm', 'add', 'averagePool2d', 'globalAveragePool2d'].includes(node.op);
+  return isWeighted(node) || QUANTIZES_OUTPUT.has(node.op);
+}
+
+/** Does a ReLU behind the node take its fake quantization over? */
+function yieldsToRelu(node: GraphNode): boolean {
+  return isWeighted(node) || node.op === 'batchNorm' || node.op === 'add' || node.op === 'multiply';
 }
 
 class Layout {
@@ -77,14 +102,9 @@ class Layout {
   quantizesOutput(node: GraphNode): boolean {
     if (!hasOutputQuantizer(node)) return false;
     const reader = this.onlyReader(node);
-    if (
-      reader === undefined ||
-      !this.covered.has(reader.name) ||
-      isRelu(node) ||
-      !(isWeighted(node) || node.op === 'batchNorm' || node.op === 'add')
-    )
-      return true;
-    return !(isRelu(reader) || (isWeighted(node) && reader.op === 'batchNorm'));
+    if (reader === undefined || !this.covered.has(reader.name)) return true;
+    if (reader.op === 'concat') return false;
+    return !((isRelu(reader) && yieldsToRelu(node)) || (isWeighted(node) && reader.op === 'batchNorm'));
   }
 
   private onlyReader(node: GraphNode): GraphNode | undefined {

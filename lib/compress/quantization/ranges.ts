@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.js';
 import { elementCount } from '../../graph/shapes.js';
 import { calibrate } from '../../train/calibrate.js';
 import type { ActivationQuantizer } from '../chains.js';
-import { needsRange, type Int8Layer } from './int8-layers.js';
+import { concatOf, needsRange, type Int8Layer } from './int8-layers.js';
 import { activationParameters, type ActivationParameters } from './parameters.js';
 
 export interface RangeOptions {
@@ -15,18 +15,19 @@ export interface RangeOptions {
 
 /**
  * Scale and zero point of every layer output that has its own: from the trained range of its fake quantization; where there is none,
- * from the smallest and largest value that the float model shows on the representative data.
+ * from the smallest and largest value that the float model shows on the representative data. Values that only a concat reads take its.
  */
 export async function activationRanges(
   model: Model,
   layers: readonly Int8Layer[],
   options: RangeOptions,
 ): Promise<ReadonlyMap<string, ActivationParameters>> {
-  const outputs = layers.filter(needsRange).map(({ output }) => output);
+  const concats = concatOf(layers, model.quantizers);
+  const outputs = layers.filter((layer) => needsRange(layer) && !concats.has(layer.output)).map(({ output }) => output);
   const missing = outputs.filter((output) => !model.quantizers.has(output));
   const observed = missing.length === 0 ? model : await observe(model, missing, options);
   const input = layers.find(({ node }) => node.op === 'input')?.output;
-  return new Map(
+  const parameters = new Map(
     outputs.map((output) => {
       const [min, max] = [bound(observed, output, 'min'), bound(observed, output, 'max')];
       if (output === input && min === 0 && max === 0) {
@@ -38,6 +39,11 @@ export async function activationRanges(
       return [output, activationParameters(min, max)];
     }),
   );
+  for (const [output, concat] of concats) {
+    const shared = parameters.get(concat);
+    if (shared !== undefined) parameters.set(output, shared);
+  }
+  return parameters;
 }
 
 function bound(model: Model, node: string, which: 'min' | 'max'): number {

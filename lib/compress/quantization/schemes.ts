@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import type { Tensor } from '../../graph/model.js';
 import type { ChainFakeQuant, WeightChain } from '../chains.js';
 import type { CompressionNotice } from '../notice.js';
-import { isSharedByDefault, type WeightedNode } from '../registry.js';
+import { hasChannelAxis, isSharedByDefault, type WeightedNode } from '../registry.js';
 import type { WeightView } from '../state.js';
 import { extractCodebook, extractCodebookLikeReference, maxCodebookSize, sharesValues, type ExtractedCodebook } from './unique.js';
 
@@ -34,7 +34,7 @@ export interface SchemeOptions {
 
 /**
  * Plain 8-bit quantization-aware training (spec section 3): kernels are fake-quantized symmetrically to 8 bits, convolutions per
- * channel (depthwise: per depth multiplier), dense layers per tensor. Zeros and shared values are not preserved.
+ * channel (depthwise: per depth multiplier), dense layers and transposed convolutions per tensor. Zeros and shared values are not preserved.
  *
  * @example
  * ```ts
@@ -56,7 +56,7 @@ export class Default8BitQuantizeScheme implements QuantizeScheme {
   }
 
   protected fakeQuant(node: WeightedNode): ChainFakeQuant {
-    return { bits: 8, perChannel: node.op !== 'dense' && !this.disablePerAxis };
+    return { bits: 8, perChannel: hasChannelAxis(node) && !this.disablePerAxis };
   }
 }
 
@@ -141,7 +141,7 @@ export class Default8BitClusterPreserveQuantizeScheme extends Default8BitPrunePr
   override planWeight(node: WeightedNode, weight: WeightView, record: ClusterRecord | undefined): WeightPlan {
     const plain = this.preserveSparsity ? super.planWeight(node, weight, record) : this.unpreserved(node);
     const { mask } = plain.state;
-    if (node.op === 'depthwiseConv2d' && record === undefined) return plain;
+    if (!isSharedByDefault(node) && record === undefined) return plain;
     const like = this.codebook === 'reference';
     const book = like ? extractCodebookLikeReference(weight, node.op === 'conv2d') : extractCodebook(weight, record?.perChannel ?? false);
     if (book.k <= 1) return withNotice(plain, 'too-few-values', 'The kernel has one distinct value: there is no codebook to train.');

@@ -5,7 +5,7 @@ import type { ActivationParameters } from './parameters.js';
 /** An activation that has been added to the program. */
 export interface Int8Value extends ActivationParameters {
   readonly tensor: number;
-  /** Without the batch dimension. */
+  /** Of the tensor, without the batch dimension. */
   readonly shape: readonly number[];
 }
 
@@ -42,8 +42,9 @@ export class TfliteProgram {
     return this.#add({ name, shape, dtype: 'int32', scale: new Float32Array(), zeroPoint: new Int32Array(), axis: 0, data });
   }
 
-  operator(op: string, inputs: readonly number[], output: Int8Value, options: TfliteOperator['options'] = {}): Int8Value {
-    this.#operators.push({ op, inputs, outputs: [output.tensor], options });
+  /** @param version - Default: the one that 8-bit tensors need. */
+  operator(op: string, inputs: readonly number[], output: Int8Value, options: TfliteOperator['options'] = {}, version?: number): Int8Value {
+    this.#operators.push({ op, inputs, outputs: [output.tensor], options, ...(version === undefined ? {} : { version }) });
     return output;
   }
 
@@ -51,6 +52,11 @@ export class TfliteProgram {
     const newShape = [1, ...shape];
     const target = this.integers(`${name}/shape`, [newShape.length], newShape);
     return this.operator('RESHAPE', [input.tensor, target], this.activation(name, shape, input), { newShape });
+  }
+
+  rename({ tensor }: Int8Value, name: string): void {
+    const renamed = this.#tensors[tensor];
+    if (renamed !== undefined) this.#tensors[tensor] = { ...renamed, name };
   }
 
   model(description: string, input: Int8Value, output: Int8Value): TfliteModel {

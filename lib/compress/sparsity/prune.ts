@@ -18,7 +18,7 @@ export interface PruneOptions {
   readonly blockPooling?: 'AVG' | 'MAX';
   /** `[m, n]`: m zeros in every n consecutive values along the input axis, at step 1; overrides schedule and blocks. */
   readonly mByN?: readonly [number, number];
-  /** Layers to prune. Default: every conv2d and dense. */
+  /** Layers to prune. Default: all with a kernel but depthwise ones. */
   readonly layers?: LayerSelection;
   /** Told what was skipped and why. Default: a process warning when weights stay unpruned against the request. */
   readonly onNotice?: OnNotice;
@@ -32,7 +32,7 @@ export interface PruneOptions {
  * that is being pruned already keeps its mask and schedule. Finish with {@link stripPruning}.
  *
  * @throws {@link PcqatError} `ERR_OPTION` for a bad schedule, block or m-by-n, `ERR_SHAPE` for blocks on a weight that is not
- *   rank 2, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a clustered or quantized weight, `ERR_NON_FINITE`
+ *   rank 2 or m-by-n on one that is not rank 2 or 4, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a clustered or quantized weight, `ERR_NON_FINITE`
  * @example
  * ```ts
  * import { constantSparsity, pruneLowMagnitude, zoo } from 'pcqat';
@@ -73,6 +73,12 @@ function pruneWeight(draft: ModelDraft, layer: string, parameter: string, policy
         remedy: 'Select dense layers with `layers`, or prune the rest without blocks.',
       },
     );
+  }
+  if (policy.mByN !== undefined && weight.shape.length !== 2 && weight.shape.length !== 4) {
+    throw new PcqatError('ERR_SHAPE', `m-by-n pruning needs a kernel of rank 2 or 4, but it has shape [${weight.shape.join(', ')}]`, {
+      where: `layer '${layer}'`,
+      remedy: 'Select dense layers and 2-D convolutions with `layers`.',
+    });
   }
   const zeros = sparsityOf(weight.data);
   const minimum = zeros === 1 ? 0 : zeroFraction(weight, policy);

@@ -8,7 +8,7 @@ export interface TfliteLayerSummary {
   readonly name: string;
   /** TFLite name, e.g. `CONV_2D`. */
   readonly op: string;
-  /** As stored: convolution `[out, h, w, in]`, depthwise `[1, h, w, channels]`, fully connected `[out, in]`. */
+  /** As stored: convolution and transposed convolution `[out, h, w, in]`, depthwise `[1, h, w, channels]`, fully connected `[out, in]`. */
   readonly shape: readonly number[];
   readonly dtype: TfliteTensor['dtype'];
   readonly weights: number;
@@ -107,7 +107,7 @@ function summarizeTensor({ name, shape, dtype, scale, zeroPoint }: TfliteTensor)
 const WEIGHT_INPUT = 1;
 const KERNEL = '/kernel';
 /** Axis of the output channels of an operator's weights as TFLite stores them. */
-const CHANNEL_AXIS: Readonly<Record<string, number>> = { CONV_2D: 0, DEPTHWISE_CONV_2D: 3, FULLY_CONNECTED: 0 };
+const CHANNEL_AXIS: Readonly<Record<string, number>> = { CONV_2D: 0, DEPTHWISE_CONV_2D: 3, FULLY_CONNECTED: 0, TRANSPOSE_CONV: 0 };
 
 function summarizeLayers(model: TfliteModel): TfliteLayerSummary[] {
   return model.operators.flatMap(({ op, inputs, outputs }) => {

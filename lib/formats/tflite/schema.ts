@@ -6,7 +6,7 @@
 export const FILE_IDENTIFIER = 'TFL3';
 export const SCHEMA_VERSION = 3;
 
-/** Names of the builtin operators 0–114, in the order of their codes. */
+/** Names of the builtin operators 0–117, in the order of their codes. */
 export const OPERATOR_NAMES: readonly string[] = (
   'ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR FULLY_CONNECTED ' +
   'HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGISTIC LSH_PROJECTION LSTM MAX_POOL_2D MUL RELU ' +
@@ -19,7 +19,7 @@ export const OPERATOR_NAMES: readonly string[] = (
   'FAKE_QUANT REDUCE_PROD REDUCE_MAX PACK LOGICAL_OR ONE_HOT LOGICAL_AND LOGICAL_NOT UNPACK REDUCE_MIN ' +
   'FLOOR_DIV REDUCE_ANY SQUARE ZEROS_LIKE FILL FLOOR_MOD RANGE RESIZE_NEAREST_NEIGHBOR LEAKY_RELU SQUARED_DIFFERENCE ' +
   'MIRROR_PAD ABS SPLIT_V UNIQUE CEIL REVERSE_V2 ADD_N GATHER_ND COS WHERE ' +
-  'RANK ELU REVERSE_SEQUENCE MATRIX_DIAG QUANTIZE'
+  'RANK ELU REVERSE_SEQUENCE MATRIX_DIAG QUANTIZE MATRIX_SET_DIAG ROUND HARD_SWISH'
 ).split(' ');
 
 /** The marker in the old one-byte code field for operators above it. */
@@ -74,11 +74,21 @@ const pool: readonly OptionField[] = [
   { name: 'filterHeight', kind: 'int32' },
   activation,
 ];
+const resize: readonly OptionField[] = [
+  { name: 'alignCorners', kind: 'bool' },
+  { name: 'halfPixelCenters', kind: 'bool' },
+];
+/** Deprecated fields that keep the slots before the others; the size is an input. */
+const oldSize: readonly OptionField[] = [
+  { name: 'newHeight', kind: 'int32' },
+  { name: 'newWidth', kind: 'int32' },
+];
 
 /** Operators whose options pcqat understands. Others keep their name and have empty options. */
 export const OPERATOR_SCHEMAS: Readonly<Record<string, OperatorSchema>> = {
   ADD: { code: 0, optionsType: 11, fields: [activation, { name: 'potScaleInt16', kind: 'bool', fallback: 1 }], int8Version: 2 },
   AVERAGE_POOL_2D: { code: 1, optionsType: 5, fields: pool, int8Version: 2 },
+  CONCATENATION: { code: 2, optionsType: 10, fields: [{ name: 'axis', kind: 'int32' }, activation], int8Version: 2 },
   CONV_2D: {
     code: 3,
     optionsType: 1,
@@ -104,15 +114,28 @@ export const OPERATOR_SCHEMAS: Readonly<Record<string, OperatorSchema>> = {
     ],
     int8Version: 4,
   },
+  LOGISTIC: { code: 14, optionsType: 0, fields: [], int8Version: 2 },
   MAX_POOL_2D: { code: 17, optionsType: 5, fields: pool, int8Version: 2 },
+  MUL: { code: 18, optionsType: 21, fields: [activation], int8Version: 2 },
   RELU: { code: 19, optionsType: 0, fields: [], int8Version: 2 },
   RELU6: { code: 21, optionsType: 0, fields: [], int8Version: 2 },
   RESHAPE: { code: 22, optionsType: 17, fields: [{ name: 'newShape', kind: 'int32s' }], int8Version: 1 },
+  RESIZE_BILINEAR: { code: 23, optionsType: 15, fields: [...oldSize, ...resize], int8Version: 3 },
   SOFTMAX: { code: 25, optionsType: 9, fields: [{ name: 'beta', kind: 'float32' }], int8Version: 2 },
+  TANH: { code: 28, optionsType: 0, fields: [], int8Version: 2 },
   PAD: { code: 34, optionsType: 22, fields: [], int8Version: 2 },
   MEAN: { code: 40, optionsType: 27, fields: [{ name: 'keepDims', kind: 'bool' }], int8Version: 2 },
   SQUEEZE: { code: 43, optionsType: 30, fields: [{ name: 'squeezeDims', kind: 'int32s' }], int8Version: 1 },
+  TRANSPOSE_CONV: {
+    code: 67,
+    optionsType: 49,
+    fields: [padding, ...strides, activation, { name: 'quantizedBiasType', kind: 'int8' }],
+    int8Version: 3,
+  },
+  RESIZE_NEAREST_NEIGHBOR: { code: 97, optionsType: 74, fields: resize, int8Version: 3 },
+  LEAKY_RELU: { code: 98, optionsType: 75, fields: [{ name: 'alpha', kind: 'float32' }], int8Version: 1 },
   QUANTIZE: { code: 114, optionsType: 89, fields: [], int8Version: 2 },
+  HARD_SWISH: { code: 117, optionsType: 91, fields: [], int8Version: 1 },
 };
 
 /** Slots of the tables. */

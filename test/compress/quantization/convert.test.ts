@@ -14,7 +14,7 @@ import { cloneModel, type Model } from '#lib/graph/model.js';
 import { calibrate } from '#lib/train/calibrate.js';
 import { predict } from '#lib/evaluate/evaluate.js';
 import { expectRejection } from '../../support/errors.js';
-import { int8Cases, randomDataset, trainedModel } from '../../support/int8-graphs.js';
+import { int8Cases, newerCases, randomDataset, trainedModel } from '../../support/int8-graphs.js';
 import { distinct, smallCnn, twoDense, valuesOf, zeroHalf } from '../../support/models.js';
 
 const data = randomDataset([8, 8, 3], 24, 5);
@@ -45,7 +45,7 @@ async function pcqatModel(clusters: number, weightScale: 'tensor' | 'channel'): 
 }
 
 describe('convertToInt8', () => {
-  for (const { name, model, shape } of int8Cases()) {
+  for (const { name, model, shape } of [...int8Cases(), ...newerCases()]) {
     it(`${name}: the int8 model answers like the float model, to about 2 % of its range`, async () => {
       const inputs = randomDataset(shape, 40, 3);
       const float = await predict(model, inputs.x);

@@ -161,6 +161,73 @@ describe('placement of fake quantization', () => {
     expect(place(ordered(true)).outputs).to.have.members(place(ordered(false)).outputs);
   });
 
+  it('Q17, 3.2: leaky ReLU, hard-swish, upsampling, multiply and the 1-D average pools are quantized; a convolution before them too', () => {
+    const graph = graphOf((g, x) => {
+      x = g.leakyRelu(g.conv2d(x, { name: 'c', filters: 4, kernelSize: 1 }), { name: 'leaky' });
+      x = g.hardSwish(g.conv2dTranspose(x, { name: 't', filters: 4, kernelSize: 2 }), { name: 'swish' });
+      x = g.multiply(g.upSampling2d(x, { name: 'up' }), g.sigmoid(g.globalAveragePool2d(x, { name: 'gap' }), { name: 'gate' }), {
+        name: 'product',
+      });
+      x = g.reshape(x, [162, 8]);
+      x = g.averagePool1d(g.conv1d(x, { name: 's', filters: 3, kernelSize: 3 }), { name: 'pool' });
+      return g.globalAveragePool1d(g.maxPool1d(g.depthwiseConv1d(x, { name: 'd', kernelSize: 3 })), { name: 'gap1' });
+    });
+    expect(place(graph)).to.deep.equal({
+      outputs: ['input', 'c', 'leaky', 't', 'swish', 'up', 'gap', 'product', 's', 'pool', 'd', 'gap1'],
+      weights: ['c', 't', 's', 'd'],
+    });
+  });
+
+  it('Q13, 3.3: sigmoid and tanh have one fake quantization before them, none behind', () => {
+    const graph = graphOf((g, x) => {
+      x = g.tanh(g.conv2d(x, { name: 'c', filters: 4, kernelSize: 1 }), { name: 'tanh' });
+      return g.sigmoid(g.batchNorm(g.dense(g.flatten(x), { name: 'd', units: 3 }), { name: 'bn' }), { name: 'out' });
+    });
+    expect(place(graph)).to.deep.equal({ outputs: ['input', 'c', 'bn'], weights: ['c', 'd'] });
+  });
+
+  it('Q19, 3.6: batch norm and ReLU behind 1-D and transposed convolutions, ReLU behind multiply: one fake quantization, the last', () => {
+    const graph = graphOf((g, x) => {
+      x = g.relu(g.batchNorm(g.conv2dTranspose(x, { name: 't', filters: 4, kernelSize: 3 }), { name: 'bt' }), { name: 'rt' });
+      x = g.relu6(g.multiply(x, x, { name: 'square' }), { name: 'rm' });
+      x = g.reshape(x, [100, 4]);
+      x = g.relu(g.batchNorm(g.conv1d(x, { name: 'c', filters: 4, kernelSize: 3 }), { name: 'bc' }), { name: 'rc' });
+      return g.relu(g.depthwiseConv1d(x, { name: 'd', kernelSize: 3 }), { name: 'rd' });
+    });
+    expect(place(graph)).to.deep.equal({ outputs: ['input', 'rt', 'rm', 'rc', 'rd'], weights: ['t', 'c', 'd'] });
+    expect(place(graph, ['t', 'c']).outputs).to.deep.equal(['input', 'rt', 'rc']);
+  });
+
+  it('Q26, W3: a concat takes the fake quantization of values that only it reads, through ReLU; their kernels stay quantized', () => {
+    const graph = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      const b = g.relu(g.batchNorm(g.conv2d(x, { name: 'b', filters: 4, kernelSize: 1 }), { name: 'bn' }), { name: 'rb' });
+      const c = g.hardSwish(g.conv2d(x, { name: 'c', filters: 4, kernelSize: 1 }), { name: 'swish' });
+      return g.concat([a, b, c], { name: 'cat' });
+    });
+    // c has the hard-swish behind it, an operator of its own.
+    expect(place(graph)).to.deep.equal({ outputs: ['input', 'c', 'cat'], weights: ['a', 'b', 'c'] });
+  });
+
+  it('Q26: inputs of a concat that others read keep theirs, and so does the graph input; chained concats quantize only the last', () => {
+    const graph = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      const inner = g.concat([a, x], { name: 'inner' });
+      const pooled = g.averagePool2d(a, { name: 'pool', poolSize: 1 });
+      const outer = g.concat([inner, pooled, g.maxPool2d(a, { poolSize: 1 })], { name: 'outer' });
+      return g.relu(outer, { name: 'r' });
+    });
+    expect(place(graph).outputs).to.deep.equal(['input', 'a', 'outer', 'r']);
+  });
+
+  it('Q26: only an annotated concat takes anything over', () => {
+    const graph = graphOf((g, x) => {
+      const a = g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 });
+      return g.concat([a, x], { name: 'cat' });
+    });
+    expect(place(graph, ['a'])).to.deep.equal({ outputs: ['input', 'a'], weights: ['a'] });
+  });
+
   it('an annotated convolution takes the BN and ReLU behind it along', () => {
     expect(place(smallCnn().graph, ['conv1'])).to.deep.equal({ outputs: ['input', 'relu1'], weights: ['conv1'] });
   });

@@ -2,8 +2,10 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { PcqatError } from '#lib/errors.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
+import { encodeTflite } from '#lib/formats/tflite/write.js';
 import { loadBinding } from '#lib/native.js';
 import { bytesOf, goldenModels, pipelineFile } from '../../support/golden-tflite.js';
+import { operatorCases } from '../../support/int8-operators.js';
 import { randomNumbers } from '../../support/random.js';
 
 const { IntegerSession } = loadBinding();
@@ -59,6 +61,7 @@ describe('damaged and hostile .tflite files', () => {
     this.timeout(120_000);
     const random = randomNumbers(20260101);
     const seeds = [...goldenModels.values()].map(({ file }) => bytesOf(file));
+    seeds.push(...operatorCases().map(({ model }) => encodeTflite(model)));
     const runnable = seeds.length;
     seeds.push(pipelineFile('S-1-pcqat-8')); // tens of KB: the same damage hits weights more often
     const before = process.memoryUsage().rss;

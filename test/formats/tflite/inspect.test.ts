@@ -1,7 +1,9 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { inspectTflite, zipArchiveSize, type TfliteSummary } from '#lib/formats/tflite/inspect.js';
+import { encodeTflite } from '#lib/formats/tflite/write.js';
 import { expectCode } from '../../support/errors.js';
+import { transposeConv } from '../../support/int8-operators.js';
 import { bytesOf, goldenModels, pipelineFacts, pipelineFile, sizeFacts, type LayerFacts } from '../../support/golden-tflite.js';
 
 const NAMES: Readonly<Record<string, LayerFacts['op']>> = { CONV_2D: 'conv', DEPTHWISE_CONV_2D: 'depthwise', FULLY_CONNECTED: 'dense' };
@@ -37,6 +39,24 @@ describe('inspectTflite', () => {
     expect(summary.tensors).to.have.length(7);
     expect(summary.zipBytes).to.equal(zipArchiveSize(file, 'a.tflite'));
     expectCode(() => inspectTflite(file.subarray(0, 99), 'half.tflite'), 'ERR_FORMAT', /half\.tflite/);
+  });
+
+  it('counts the codes of a transposed convolution per output channel', () => {
+    const model = transposeConv({ kernel: [3, 3], strides: [2, 2], padding: 'SAME' });
+    const codes = new Int8Array(model.tensors[1]!.data!.buffer);
+    codes.forEach((_, i) => (codes[i] = Math.floor(i / 54) - 3)); // one value for each of the 7 filters of 54 weights
+    const [layer] = inspectTflite(encodeTflite(model)).layers;
+    expect(layer).to.deep.equal({
+      name: 'up',
+      op: 'TRANSPOSE_CONV',
+      shape: [7, 3, 3, 6],
+      dtype: 'int8',
+      scales: 7,
+      weights: 378,
+      zeros: 54 / 378,
+      codes: 7,
+      codesPerChannelMax: 1,
+    });
   });
 
   it("measures the reference's ZIP size (spec 5.3): deflate + 98 + 2 · name", () => {

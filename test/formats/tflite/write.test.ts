@@ -8,6 +8,7 @@ import type { TfliteModel, TfliteTensor } from '#lib/formats/tflite/types.js';
 import { encodeTflite, writeTflite } from '#lib/formats/tflite/write.js';
 import { expectCode, expectRejection } from '../../support/errors.js';
 import { bytesOf, goldenModels } from '../../support/golden-tflite.js';
+import { operatorCases } from '../../support/int8-operators.js';
 
 const golden = [...goldenModels].map(([name, { file }]) => [name, readTflite(bytesOf(file))] as const);
 const one = golden[0]![1];
@@ -31,6 +32,31 @@ function rawFile(file: Uint8Array): { u32(at: number): number; field(table: numb
 describe('encodeTflite', () => {
   it('writes what the reader reads back, for all golden models', () => {
     for (const [name, model] of golden) expect(readTflite(encodeTflite(model)), name).to.deep.equal(model);
+  });
+
+  it('writes what the reader reads back, for every operator with its options', () => {
+    for (const { name, model } of operatorCases()) {
+      const read = readTflite(encodeTflite(model));
+      expect(read.tensors, name).to.deep.equal(model.tensors);
+      for (const [i, { op, options, ...operator }] of model.operators.entries()) {
+        const back = read.operators[i]!;
+        expect(back, name).to.deep.include({ op, ...operator });
+        for (const [option, value] of Object.entries(options)) {
+          const stored = op === 'LEAKY_RELU' ? Math.fround(value as number) : value; // floats are f32 in the file
+          expect(back.options[option], `${name}: ${option}`).to.deep.equal(stored);
+        }
+      }
+    }
+  });
+
+  it('gives the versions that 8-bit tensors need, as TFLite counts them', () => {
+    const versions = Object.fromEntries(
+      operatorCases()
+        .flatMap(({ model }) => readTflite(encodeTflite(model)).operators.filter((_, i) => model.operators[i]!.version === undefined))
+        .map(({ op, version }) => [op, version]),
+    );
+    expect(versions).to.include({ CONCATENATION: 2, MUL: 2, LOGISTIC: 2, TANH: 2, LEAKY_RELU: 1, HARD_SWISH: 1 });
+    expect(versions).to.include({ RESIZE_NEAREST_NEIGHBOR: 3, RESIZE_BILINEAR: 3, TRANSPOSE_CONV: 3 });
   });
 
   it('gives equal bytes for equal models', () => {

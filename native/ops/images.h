@@ -1,0 +1,19 @@
+// Passes that treat one image of the batch after another.
+#pragma once
+
+#include "ops/chunks.h"
+#include "ops/common.h"
+#include "parallel/thread_pool.h"
+
+namespace pcqat {
+
+// body(image, worker) for each of `rows` images of `floats` elements, several to a chunk when they are small.
+template <typename Body>
+void each_image(int64_t rows, int64_t floats, const Context& context, Body body) {
+  const Chunks chunks = chunks_of(rows, kChunkElements / floats + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) body(row, worker);
+  });
+}
+
+}  // namespace pcqat
