@@ -23,6 +23,8 @@ export {
 export type { LayerSelection, WeightedNode } from './compress/registry.js';
 export { updateMask } from './compress/sparsity/mask.js';
 export { isPrunedMByN, sparsityOf, type PrunedMByNOptions } from './compress/sparsity/metrics.js';
+export type { LayerPolicy } from './compress/sparsity/layer-policy.js';
+export { pruneOnce, type PruneOnceOptions } from './compress/sparsity/once.js';
 export { pruneLowMagnitude, type PruneOptions } from './compress/sparsity/prune.js';
 export {
   constantSparsity,
@@ -34,6 +36,7 @@ export {
 } from './compress/sparsity/schedules.js';
 export { stripPruning } from './compress/sparsity/strip.js';
 export type { PruningDecision, PruningPolicy, PruningSchedule } from './compress/sparsity/types.js';
+export { pruneForLatencyOnXnnpack } from './compress/sparsity/xnnpack.js';
 export type { WeightView } from './compress/state.js';
 export { arrayDataset, oneHot, type ArrayDatasetOptions } from './data/arrays.js';
 export * as augment from './data/augment.js';
@@ -100,6 +103,7 @@ export type { FitOptions } from './train/fit-options.js';
 export { fit } from './train/fit.js';
 export type { EpochRecord, EpochTotals, History, LayerSummary, TrainingState } from './train/history.js';
 export { meanSquaredError, softmaxCrossEntropy, type Loss } from './train/losses.js';
+export type { CodebookSummary, ValueHistogram, WeightSummary } from './train/summarize.js';
 export type { Evaluation } from './train/metrics.js';
 export { adam, adamw, sgd, type AdamOptions, type AdamWOptions, type Optimizer, type SgdOptions } from './train/optimizers.js';
 export {

@@ -12,9 +12,11 @@ export type NoticeCode =
   | 'no-zeros'
   /** No two weights are equal, so there is no codebook to preserve; the layer gets the chain of an unclustered one. */
   | 'not-clustered'
+  /** A {@link LayerPolicy} does not allow the layer; it is not pruned. */
+  | 'not-allowed'
   /** One distinct value only: there is no codebook to train. */
   | 'too-few-values'
-  /** More distinct values than a codebook can have (1024): the weight was not clustered. */
+  /** More distinct values than a codebook can have (1024, or as many clusters as the weight had): the weight was not clustered. */
   | 'too-many-values'
   /** A batch norm scale is negative, so folding it negates codes of that channel: more codes than clusters are possible. */
   | 'negative-gamma';
@@ -32,7 +34,13 @@ export interface CompressionNotice {
 export type OnNotice = (notice: CompressionNotice) => void;
 
 /** Notices that a caller expects: nothing is lost, so they are not worth a process warning. */
-const expected: ReadonlySet<NoticeCode> = new Set(['depthwise-not-selected', 'already-treated', 'no-zeros', 'not-clustered']);
+const expected: ReadonlySet<NoticeCode> = new Set([
+  'depthwise-not-selected',
+  'already-treated',
+  'no-zeros',
+  'not-clustered',
+  'not-allowed',
+]);
 
 /** Used when the caller gives no `onNotice`: a Node process warning for what may cost sparsity or clusters. */
 export function warnNotice(notice: CompressionNotice): void {

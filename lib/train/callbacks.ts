@@ -1,4 +1,5 @@
-import type { EpochRecord, LayerSummary, TrainingState } from './history.js';
+import type { EpochRecord, TrainingState } from './history.js';
+import type { WeightSummary } from './summarize.js';
 
 /** One finished training step. */
 export interface StepInfo {
@@ -20,12 +21,14 @@ export interface StepInfo {
   readonly gradientNorm: number;
 }
 
-/** Sparsity, thresholds and codebooks at the end of an epoch. */
+/** Sparsity, thresholds and codebooks after an epoch or a step (tfmot `PruningSummaries`, `ClusteringSummaries`; spec 1.7, 2.7). */
 export interface Summary {
+  /** From 0. */
   readonly epoch: number;
-  /** Optimizer steps so far. */
+  /** Optimizer steps so far; continues across epochs and `start`. */
   readonly step: number;
-  readonly layers: readonly LayerSummary[];
+  /** Every weight with a chain, in the order of `model.chains`. */
+  readonly layers: readonly WeightSummary[];
 }
 
 /**
@@ -36,7 +39,7 @@ export interface Callbacks {
   onStep?(info: StepInfo): void | Promise<void>;
   /** With what is needed to continue from here ({@link TrainingState}). */
   onEpoch?(record: EpochRecord, state: TrainingState): void | Promise<void>;
-  /** After each epoch, if the model has weight chains. */
+  /** After each epoch or every `summaryFrequency` steps, if the model has weight chains. Nothing is computed for it unless it is given. */
   onSummary?(summary: Summary): void | Promise<void>;
   /** After `signal` stopped the training, before `fit` rejects: save the model and this state here. */
   onInterrupt?(state: TrainingState): void | Promise<void>;

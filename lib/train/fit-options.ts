@@ -32,6 +32,8 @@ export interface FitOptions {
   /** Stops the training after the present step. */
   readonly signal?: AbortSignal;
   readonly callbacks?: Callbacks;
+  /** When `onSummary` is called: after each epoch, or after every so many optimizer steps, counted on across epochs and `start`. Default `epoch`. */
+  readonly summaryFrequency?: 'epoch' | number;
   /** Scales gradients down to this global L2 norm. Default: off. */
   readonly clipNorm?: number;
   /** Clips each gradient element to ± this. Default: off. */
@@ -44,7 +46,7 @@ export interface FitOptions {
   readonly isa?: Isa;
 }
 
-const DEFAULTS = { batchSize: 32, shuffle: true, seed: 0, calibrationBatches: 8, start: INITIAL_STATE };
+const DEFAULTS = { batchSize: 32, shuffle: true, seed: 0, calibrationBatches: 8, summaryFrequency: 'epoch', start: INITIAL_STATE } as const;
 
 /** Options of {@link fit} with defaults filled in. */
 export type FitSettings = FitOptions & Required<Pick<FitOptions, keyof typeof DEFAULTS | 'optimizer' | 'loss'>>;
@@ -65,7 +67,13 @@ export function resolveFitOptions(options: FitOptions): FitSettings {
   for (const name of ['epochs', 'batchSize', 'calibrationBatches'] as const) {
     requireOption(isCount(settings[name]), name, settings[name], 'an integer of at least 1');
   }
-  const { threads, clipNorm, clipValue, start } = settings;
+  const { threads, clipNorm, clipValue, start, summaryFrequency } = settings;
+  requireOption(
+    summaryFrequency === 'epoch' || isCount(summaryFrequency),
+    'summaryFrequency',
+    summaryFrequency,
+    "'epoch' or an integer of at least 1",
+  );
   requireOption(threads === undefined || isCount(threads), 'threads', threads, 'an integer of at least 1');
   requireOption(clipNorm === undefined || isPositive(clipNorm), 'clipNorm', clipNorm, 'a number above 0');
   requireOption(clipValue === undefined || isPositive(clipValue), 'clipValue', clipValue, 'a number above 0');

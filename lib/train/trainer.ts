@@ -13,7 +13,7 @@ import type { ModelSession } from './model-session.js';
 import { pass } from './pass.js';
 import { Pruner } from './pruner.js';
 import { learningRateAt } from './schedules.js';
-import { summarizeChains } from './summarize.js';
+import { summarizeChains, summarizeWeights } from './summarize.js';
 
 /** What a {@link Trainer} works with. */
 export interface TrainerContext {
@@ -61,7 +61,7 @@ export class Trainer {
   }
 
   async #runEpoch(): Promise<void> {
-    const { train, batchSize, shuffle, seed, augment, signal, callbacks } = this.#context.settings;
+    const { train, batchSize, shuffle, seed, augment, signal, callbacks, summaryFrequency } = this.#context.settings;
     const { epoch, stepInEpoch: done } = this.#state;
     const { requirement } = this.#context;
     let skipped = 0;
@@ -77,7 +77,7 @@ export class Trainer {
     this.#session.pullAll();
     const record = this.#finishEpoch(validation);
     await callbacks?.onEpoch?.(record, this.#state);
-    if (record.layers.length > 0) await callbacks?.onSummary?.({ epoch, step: this.#session.step, layers: record.layers });
+    if (summaryFrequency === 'epoch') await this.#summarize(epoch);
   }
 
   async #runStep(batch: Batch): Promise<void> {
@@ -91,7 +91,7 @@ export class Trainer {
     }
     const { epoch, stepInEpoch } = this.#state;
     this.#state = { ...this.#state, stepInEpoch: stepInEpoch + 1, totals: addStep(this.#state.totals, batch.rows, result, learningRate) };
-    const { train, batchSize, callbacks } = settings;
+    const { train, batchSize, callbacks, summaryFrequency } = settings;
     // Not awaited when it returns nothing: a step must not cost an extra turn of the event loop.
     const pending = callbacks?.onStep?.({
       epoch,
@@ -105,6 +105,15 @@ export class Trainer {
       gradientNorm: result.gradientNorm,
     });
     if (pending !== undefined) await pending;
+    if (summaryFrequency === 'epoch' || this.#session.step % summaryFrequency !== 0 || callbacks?.onSummary === undefined) return;
+    this.#session.pullAll();
+    await this.#summarize(epoch);
+  }
+
+  async #summarize(epoch: number): Promise<void> {
+    const { callbacks } = this.#context.settings;
+    if (callbacks?.onSummary === undefined || this.#model.chains.size === 0) return;
+    await callbacks.onSummary({ epoch, step: this.#session.step, layers: summarizeWeights(this.#model) });
   }
 
   async #validate(): Promise<Evaluation | undefined> {

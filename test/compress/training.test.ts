@@ -27,33 +27,17 @@ import { loadModel } from '#lib/formats/pcqat/load.js';
 import { saveModel } from '#lib/formats/pcqat/save.js';
 import { inspectTflite } from '#lib/formats/tflite/inspect.js';
 import { encodeTflite } from '#lib/formats/tflite/write.js';
-import { Random } from '#lib/graph/random.js';
 import type { Model } from '#lib/graph/model.js';
 import { fit } from '#lib/train/fit.js';
 import { adam } from '#lib/train/optimizers.js';
 import { channelOf, distinct, smallCnn, twoDense, valuesOf, zeroHalf } from '../support/models.js';
+import { images, train as trainModel } from '../support/training.js';
 
 const silent = { onNotice: () => undefined };
 const kernels = (model: Model): string[] => [...model.tensors.keys()].filter((name) => name.endsWith('/kernel') && !name.startsWith('dw'));
 
-/** Images whose class is told by which quarter is brightest, plus noise. */
-function quarters(size: number, shape: readonly [number, number, number]): Dataset {
-  const random = new Random(7, 'quarters');
-  const [height, width, channels] = shape;
-  const y = Int32Array.from({ length: size }, () => Math.floor(random.uniform() * 4));
-  const x = Float32Array.from({ length: size * height * width * channels }, (_, i) => {
-    const pixel = Math.floor(i / channels);
-    const [row, column] = [Math.floor(pixel / width) % height, pixel % width];
-    const quarter = (row * 2 >= height ? 2 : 0) + (column * 2 >= width ? 1 : 0);
-    return random.uniform() * 0.5 + (quarter === y[Math.floor(pixel / (height * width))] ? 0.5 : 0);
-  });
-  return arrayDataset({ x, y, inputShape: shape, classes: 4 });
-}
-
-const images = quarters(64, [8, 8, 3]);
 const rows = arrayDataset({ x: images.x.slice(0, 64 * 16), y: images.y as Int32Array, inputShape: [16], classes: 4 });
-const train = (model: Model, data: Dataset, epochs = 1) =>
-  fit(model, { train: data, epochs, batchSize: 16, optimizer: adam({ learningRate: 0.01 }), threads: 1 });
+const train = (model: Model, data: Dataset, epochs = 1) => trainModel(model, data, { epochs });
 
 describe('pruning while training', () => {
   it('P25, P30, W24: reaches the target; steps count training steps; the stripped model predicts the same', async () => {

@@ -171,8 +171,9 @@ export function wrap(trace: Trace): Model {
     const options = {
       numberOfClusters: rest.includes('k8') ? 8 : 4,
       preserveSparsity: sparse,
+      zeros: 'reference',
       clusterPerChannel: rest.includes('channel'),
-    };
+    } as const;
     return clusterWeights(model, { ...options, normalizeSigns: false, onNotice: () => undefined });
   };
   const quantize = (source: Model, scheme: Default8BitQuantizeScheme): Model =>

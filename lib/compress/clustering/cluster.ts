@@ -10,12 +10,18 @@ import { nearestToZero, padRows, slicesOf } from './channels.js';
 
 /** Options of {@link clusterWeights}. */
 export interface ClusterOptions {
-  /** K, the number of values that a codebook may hold: an integer > 1, > 2 with `preserveSparsity`. */
+  /** K, the number of values that a codebook may hold: an integer > 1, > 2 with `preserveSparsity`; at most 65,536. */
   readonly numberOfClusters: number;
   /** How the first codebook is chosen. Default `kmeans++`. */
   readonly centroidInit?: CentroidInit;
-  /** Keep one centroid at zero and masked weights on it. Default `false`. */
+  /** Keep the zeros of a kernel: one centroid stays at zero, and masked weights on it. Default `false`. */
   readonly preserveSparsity?: boolean;
+  /**
+   * Which zeros `preserveSparsity` keeps. `given`: the weights that are zero now, and no others; a kernel (or a channel with a
+   * codebook of its own) without a zero gets no zero centroid. `reference`: as tfmot, every codebook gets one, and weights nearest
+   * to it become zero for good (W31). Default `given`.
+   */
+  readonly zeros?: 'given' | 'reference';
   /** One codebook per output channel of a convolution; dense layers and transposed convolutions always have one for the whole kernel (W10). Default `false`. */
   readonly clusterPerChannel?: boolean;
   /** How the gradients of the weights of one cluster become the gradient of its centroid. Default `sum`. */
@@ -38,7 +44,7 @@ export interface ClusterOptions {
  * (Han et al. 2016; spec section 2; tfmot `cluster_weights`).
  *
  * The chain is ŵ = C[nearest(w ⊙ M)]. Weights keep moving between clusters while `fit` trains both. With `preserveSparsity` the
- * zeros of the first clustered weight are fixed; weights nearest to the zero centroid join them, so sparsity can rise (W31).
+ * weights that are zero stay zero; others that are nearest to the zero centroid are zero until they leave it again (fixes W31).
  * A kernel with no more weights than clusters (per channel if asked) is left alone, with a notice. A layer that is clustered
  * already keeps its codebook. Finish with {@link stripClustering}.
  *
@@ -58,6 +64,9 @@ export function clusterWeights(model: Model, options: ClusterOptions): Model {
   for (const node of selectLayers(model, options.layers, settings.onNotice)) clusterNode(draft, node, settings);
   return draft;
 }
+
+/** More centroids than this cannot be trained; int8 has 255 codes. */
+const maxClusters = 65_536;
 
 type Settings = Required<Omit<ClusterOptions, 'layers' | 'normalizeSigns'>>;
 
@@ -84,15 +93,27 @@ function clusterNode(draft: ModelDraft, node: WeightedNode, settings: Settings):
     settings.onNotice({ code: 'too-few-weights', layer, message });
     return;
   }
+  if (settings.numberOfClusters > maxClusters) {
+    throw new PcqatError('ERR_OPTION', `${settings.numberOfClusters} clusters are more than the ${maxClusters} of a codebook`, {
+      where: `layer '${layer}'`,
+      remedy: 'Ask for fewer clusters, or leave the layer out with `layers`.',
+    });
+  }
+  if (settings.preserveSparsity && !weight.data.includes(0)) {
+    settings.onNotice({ code: 'no-zeros', layer, message: 'The kernel has no zero to preserve.' });
+  } else if (settings.preserveSparsity && weight.data.every((value) => value === 0)) {
+    settings.onNotice({ code: 'all-zero', layer, message: 'Every weight is zero and will stay so.' });
+  }
   attachCodebook(draft, weight, channels, settings);
 }
 
-/** State of spec 2.3: codebook, indices, and with preserved sparsity the mask of the clustered weight and the zero centroids. */
+/** State of spec 2.3: codebook, indices, and for kept zeros their mask and the zero centroids. */
 function attachCodebook(draft: ModelDraft, weight: WeightView, channels: number, settings: Settings): void {
-  const { centroidInit, numberOfClusters, preserveSparsity, seed } = settings;
-  const rows = slicesOf(weight.data, channels).map((slice) =>
-    initialCentroids(slice, centroidInit, numberOfClusters, preserveSparsity, seed),
-  );
+  const { centroidInit, numberOfClusters, zeros, seed } = settings;
+  const slices = slicesOf(weight.data, channels);
+  const keepsZeros = slices.map((slice) => settings.preserveSparsity && (zeros === 'reference' || slice.includes(0)));
+  const preserveSparsity = keepsZeros.includes(true);
+  const rows = slices.map((slice, i) => initialCentroids(slice, centroidInit, numberOfClusters, keepsZeros[i] === true, seed));
   const { centroids, k } = padRows(rows);
   const indices = new Int32Array(weight.data.length);
   loadBinding().assignCentroids(weight.data, centroids, channels, indices);
@@ -101,14 +122,18 @@ function attachCodebook(draft: ModelDraft, weight: WeightView, channels: number,
   set('centroids', channels === 0 ? [k] : [channels, k], centroids);
   set('indices', weight.shape, indices);
   if (preserveSparsity) {
-    const clustered = new Float32Array(indices.length);
-    loadBinding().gatherCentroids(indices, centroids, channels, clustered);
+    const masked = zeros === 'given' ? weight.data : new Float32Array(indices.length);
+    if (zeros === 'reference') loadBinding().gatherCentroids(indices, centroids, channels, masked);
     set(
       'mask',
       weight.shape,
-      Uint8Array.from(clustered, (value) => (value !== 0 ? 1 : 0)),
+      Uint8Array.from(masked, (value) => (value !== 0 ? 1 : 0)),
     );
-    set('zero_index', [rows.length], Int32Array.from(rows, nearestToZero));
+    set(
+      'zero_index',
+      [rows.length],
+      Int32Array.from(rows, (row, i) => (keepsZeros[i] === true ? nearestToZero(row) : -1)),
+    );
   }
   draft.chains.set(weight.parameter, {
     technique: 'cluster',
@@ -122,6 +147,7 @@ function settingsOf(options: ClusterOptions): Settings {
     numberOfClusters,
     centroidInit = 'kmeans++',
     preserveSparsity = false,
+    zeros = 'given',
     clusterPerChannel = false,
     gradientAggregation = 'sum',
     seed = 0,
@@ -134,8 +160,9 @@ function settingsOf(options: ClusterOptions): Settings {
   if (!centroidInits.includes(centroidInit)) reject('centroidInit', centroidInit, `one of ${centroidInits.join(', ')}`);
   if (gradientAggregation !== 'sum' && gradientAggregation !== 'average')
     reject('gradientAggregation', gradientAggregation, "'sum' or 'average'");
+  if (!['given', 'reference'].includes(zeros)) reject('zeros', zeros, "'given' or 'reference'");
   if (!(Number.isSafeInteger(seed) && seed >= 0)) reject('seed', seed, 'an integer of at least 0');
-  return { numberOfClusters, centroidInit, preserveSparsity, clusterPerChannel, gradientAggregation, seed, onNotice };
+  return { numberOfClusters, centroidInit, preserveSparsity, zeros, clusterPerChannel, gradientAggregation, seed, onNotice };
 }
 
 function reject(field: string, value: unknown, rule: string): never {

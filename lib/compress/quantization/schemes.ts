@@ -110,8 +110,8 @@ export interface ClusterPreserveOptions extends SchemeOptions {
  * Cluster-preserving quantization-aware training: CQAT, and PCQAT with `preserveSparsity` (spec 4.4, 4.5). The distinct values of
  * a stripped clustered kernel become a codebook that trains on: ŵ = FQ((C ⊙ Mc)[nearest(w ⊙ M)]).
  *
- * A kernel without a codebook (never clustered, one value, or more than 1024) gets the prune-preserving or the plain chain, with a
- * notice. Decided per layer: a layer without zeros changes nothing for the others (fixes W2).
+ * A kernel without a codebook (never clustered; unless `stripClustering` left a record: one value, or more than 1024) gets the
+ * prune-preserving or the plain chain, with a notice. Decided per layer: a layer without zeros changes nothing for the others (fixes W2).
  *
  * @example
  * ```ts
@@ -143,16 +143,21 @@ export class Default8BitClusterPreserveQuantizeScheme extends Default8BitPrunePr
     const { mask } = plain.state;
     if (!isSharedByDefault(node) && record === undefined) return plain;
     const like = this.codebook === 'reference';
-    const book = like ? extractCodebookLikeReference(weight, node.op === 'conv2d') : extractCodebook(weight, record?.perChannel ?? false);
-    if (book.k <= 1) return withNotice(plain, 'too-few-values', 'The kernel has one distinct value: there is no codebook to train.');
+    // A weight that was clustered has as many values as was asked for, few or many; without a record, counting has to tell.
+    const most = like ? maxCodebookSize : Math.max(maxCodebookSize, record?.clusters ?? 0);
+    const book = like
+      ? extractCodebookLikeReference(weight, node.op === 'conv2d')
+      : extractCodebook(weight, record?.perChannel ?? false, most);
+    if (book.k <= 1 && (like || record === undefined))
+      return withNotice(plain, 'too-few-values', 'The kernel has one distinct value: there is no codebook to train.');
     if (!like && record === undefined && !sharesValues(weight.data)) {
       return withNotice(plain, 'not-clustered', 'The kernel was not clustered: no two weights are equal.');
     }
-    if (book.k > maxCodebookSize) {
+    if (book.k > most) {
       return withNotice(
         plain,
         'too-many-values',
-        `The kernel has more distinct values than the ${maxCodebookSize} of a codebook: clusters are not preserved.`,
+        `The kernel has more distinct values than the ${most} of a codebook: clusters are not preserved.`,
       );
     }
     return {

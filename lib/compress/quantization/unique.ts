@@ -1,11 +1,14 @@
 import { countDistinct, distinctValues, nearestToZero, padRows, slicesOf } from '../clustering/channels.js';
 import type { WeightView } from '../state.js';
 
-/** More distinct values than this are no codebook (spec 4.4). */
+/** More distinct values than this are no codebook (spec 4.4), unless the weight is known to have been clustered so. */
 export const maxCodebookSize = 1024;
 
 /** One value more than a codebook may have is enough to know that it is none. */
-const distinct = (data: Float32Array): number[] => distinctValues(data, maxCodebookSize);
+const distinct =
+  (most = maxCodebookSize) =>
+  (data: Float32Array): number[] =>
+    distinctValues(data, most);
 
 /** A codebook read back from a stripped clustered weight. */
 export interface ExtractedCodebook {
@@ -17,9 +20,13 @@ export interface ExtractedCodebook {
   readonly zeroIndex: Int32Array;
 }
 
-/** Distinct values of a weight in order of first occurrence: one codebook, or one per channel. Rows are padded with values of their own. */
-export function extractCodebook(weight: WeightView, perChannel: boolean): ExtractedCodebook {
-  const rows = slicesOf(weight.data, perChannel ? weight.channels : 0).map(distinct);
+/**
+ * Distinct values of a weight in order of first occurrence: one codebook, or one per channel. Rows are padded with values of their own.
+ *
+ * @param most - values that a codebook can have; one more is read at most
+ */
+export function extractCodebook(weight: WeightView, perChannel: boolean, most: number): ExtractedCodebook {
+  const rows = slicesOf(weight.data, perChannel ? weight.channels : 0).map(distinct(most));
   // Only a codebook that has a zero gets it pinned; the reference zeroes the smallest centroid of every channel (W6).
   return { perChannel, ...padRows(rows), zeroIndex: Int32Array.from(rows, (row) => row.indexOf(0)) };
 }
@@ -30,11 +37,11 @@ export function extractCodebook(weight: WeightView, perChannel: boolean): Extrac
  * and each row's centroid of least magnitude is pinned (W6).
  */
 export function extractCodebookLikeReference(weight: WeightView, isConvolution: boolean): ExtractedCodebook {
-  const channelRows = isConvolution ? slicesOf(weight.data, weight.channels).map(distinct) : [];
+  const channelRows = isConvolution ? slicesOf(weight.data, weight.channels).map(distinct()) : [];
   const counts = channelRows.map((row) => row.length);
   const perChannel = isConvolution && Math.max(...counts) - Math.min(...counts) <= 1;
   const k = perChannel ? Math.max(...counts) : 0;
-  const rows = perChannel ? channelRows.map((row) => [...row, ...Array<number>(k - row.length).fill(1)]) : [distinct(weight.data)];
+  const rows = perChannel ? channelRows.map((row) => [...row, ...Array<number>(k - row.length).fill(1)]) : [distinct()(weight.data)];
   return { perChannel, ...padRows(rows), zeroIndex: Int32Array.from(rows, nearestToZero) };
 }
 

