@@ -3,6 +3,7 @@ import { clusterWeights, type ClusterOptions } from '#lib/compress/clustering/cl
 import { stripClustering } from '#lib/compress/clustering/strip.js';
 import { materializeWeight } from '#lib/compress/materialize.js';
 import { quantizeModel } from '#lib/compress/quantization/apply.js';
+import { isWeighted } from '#lib/compress/registry.js';
 import {
   Default8BitClusterPreserveQuantizeScheme,
   Default8BitPrunePreserveQuantizeScheme,
@@ -156,8 +157,14 @@ describe('cluster-preserving scheme', () => {
   });
 
   it('X1: every layer with a kernel is known to all techniques, weightless layers pass, and what is no scheme is refused', () => {
-    const layers = ['conv1', 'dw', 'conv2', 'logits'];
-    const sparse = smallCnn();
+    const layers = ['conv', 'up', 'dw', 'line', 'dwLine', 'logits'];
+    const g = new GraphBuilder('all');
+    let x = g.conv2d(g.input([6, 6, 3]), { name: 'conv', filters: 6, kernelSize: 3, activation: 'relu' });
+    x = g.depthwiseConv2d(g.conv2dTranspose(x, { name: 'up', filters: 4, kernelSize: 2 }), { name: 'dw', kernelSize: 3 });
+    x = g.conv1d(g.reshape(g.maxPool2d(x, { poolSize: 1 }), [9, 4]), { name: 'line', filters: 4, kernelSize: 3 });
+    x = g.globalAveragePool1d(g.relu(g.depthwiseConv1d(x, { name: 'dwLine', kernelSize: 3 })));
+    const sparse = createModel(g.build(g.softmax(g.dense(x, { name: 'logits', units: 4 }))), { seed: 3 });
+    expect(new Set(sparse.graph.nodes.filter(isWeighted).map((node) => node.op)).size, 'every type with a kernel').to.equal(layers.length);
     for (const layer of layers) zeroHalf(sparse, `${layer}/kernel`);
     const pruned = pruneLowMagnitude(sparse, { layers, ...silent });
     const clustering = clusterWeights(sparse, { layers, numberOfClusters: 4, preserveSparsity: true, ...silent });

@@ -74,6 +74,24 @@ describe('zeros and clusters that the reference loses', () => {
     });
   }
 
+  it('W3: layers before a concat are quantized and keep zeros and clusters while training, to the file', async () => {
+    const source = sparseClustered(
+      modelOf((g, x) => {
+        const conv = (name: string): Value => g.conv2d(x, { name, filters: 6, kernelSize: 3, activation: 'relu' });
+        return g.concat([conv('left'), conv('right')]);
+      }),
+      ['left', 'right'],
+    );
+    const model = pcqat(source);
+    await learn(model, 4);
+    for (const layer of ['left', 'right']) {
+      const certificate = certifyWeights(model).find((entry) => entry.layer === layer)!;
+      expect(certificate).to.include({ technique: 'pcqat', clusters: 6, zerosKept: true, clustersKept: true });
+      expect(certificate.zeros / certificate.weights).to.be.at.least(0.5);
+      expect((await layersOf(model)).get(layer)?.codes).to.be.within(2, 6);
+    }
+  });
+
   it('W17: one accidental zero is kept in its own layer and changes no other weight', async () => {
     const source = modelOf((g, x) => g.conv2d(x, { name: 'conv', filters: 4, kernelSize: 3, activation: 'relu' }));
     const clustered = stripClustering(clusterWeights(source, { numberOfClusters: 4, clusterPerChannel: true, ...quiet }));
