@@ -54,7 +54,11 @@ describe('pruning: inference', () => {
   });
 
   it('P9, P25: a stripped model predicts the same as the pruned one', async () => {
-    for (const [model, data] of [[twoBranches(), rowsOf([16])], [smallCnn(), images]] as const) { // prettier-ignore
+    for (const [model, data] of [
+      [twoBranches(), rowsOf([16])],
+      [smallCnn(), images],
+    ] as const) {
+      // prettier-ignore
       const pruned = pruneLowMagnitude(model, half);
       await train(pruned, data);
       expect(await predict(stripPruning(pruned), data.x)).to.deep.equal(await predict(pruned, data.x));

@@ -13,8 +13,7 @@ import { smallCnn, valuesOf, zeroHalf } from '../../support/models.js';
 import { fingerprint, images, reload, train } from '../../support/training.js';
 
 const silent = { onNotice: () => undefined };
-const pruned = (): Model =>
-  pruneLowMagnitude(smallCnn(), { schedule: constantSparsity({ targetSparsity: 0.5, frequency: 2 }), ...silent });
+const pruned = (): Model => pruneLowMagnitude(smallCnn(), { schedule: constantSparsity({ targetSparsity: 0.5, frequency: 2 }), ...silent });
 const sparseClusters = (clusterPerChannel = false): Model => {
   const model = smallCnn();
   zeroHalf(model, 'conv2/kernel');
