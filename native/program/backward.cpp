@@ -126,9 +126,8 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
   }
   if (in.op == Op::conv2d_transpose) {
     const ConvGeometry g = transposed_geometry(program_, in);
-    give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
-      conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c);
-    });
+    give_parameter_gradients(in.kernel, in.bias,
+                             [&](float* d_kernel, float* d_bias) { conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c); });
     give_input_gradient(index, [&](float* dx) { conv_transpose_backward_input(g, rows_, dy, kernel, dx, c); });
     return;
   }
@@ -167,9 +166,9 @@ void Session::backward_add(size_t index, const float* dy) {
   const BackwardPlan& plan = plan_.backward[index];
   const int64_t count = value_count(in.output);
   const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
-  float* d = plan.temporary != kNone                          ? arena_f32(plan.temporary)
+  float* d = plan.temporary != kNone                     ? arena_f32(plan.temporary)
              : plan.input().wanted && !plan.input().adds ? value_gradient(in.input)
-                                                              : value_gradient(in.others[0]);
+                                                         : value_gradient(in.others[0]);
   add_backward(count, value_data(in.input), value_data(in.others[0]), in.activation, range, dy, d, context());
   for (size_t o = 0; o < plan.operands.size(); ++o) {
     if (!plan.operands[o].wanted) continue;

@@ -130,8 +130,8 @@ void check_concat(const Check& c) {
   for (int other : c.in.others) {
     const auto& shape = c.program.values[other].shape;
     if (std::vector<int64_t>(shape.begin(), shape.end() - 1) != front) {
-      c.fail("ERR_SHAPE", "the operands differ in more than their last dimension: " + shape_text(c.x.shape) + " and " + shape_text(shape) +
-                              ".");
+      c.fail("ERR_SHAPE",
+             "the operands differ in more than their last dimension: " + shape_text(c.x.shape) + " and " + shape_text(shape) + ".");
     }
     whole.back() += shape.back();
   }

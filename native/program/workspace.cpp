@@ -59,9 +59,7 @@ size_t Session::workspace_bytes() const {
     switch (in.op) {
       case Op::conv2d: bytes = std::max(bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads)); break;
       case Op::depthwise_conv2d: bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads)); break;
-      case Op::conv2d_transpose:
-        bytes = std::max(bytes, conv_transpose_workspace(transposed_geometry(program_, in), rows, threads));
-        break;
+      case Op::conv2d_transpose: bytes = std::max(bytes, conv_transpose_workspace(transposed_geometry(program_, in), rows, threads)); break;
       case Op::multiply: bytes = std::max(bytes, channel_product_workspace(x.shape.back(), threads)); break;
       case Op::dense: bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads)); break;
       case Op::batch_norm: bytes = std::max(bytes, batch_norm_workspace(x.shape.back(), rows * (x.count / x.shape.back()), threads)); break;

@@ -21,7 +21,7 @@ function quantize(x: number, min: number, max: number, bits = 8, narrow = false)
 
 const extremes = (x: ArrayLike<number>): [number, number] => [Math.min(0, ...Array.from(x)), Math.max(0, ...Array.from(x))];
 
-type Kind = 'fakeQuant' | 'activation' | 'add' | 'batchNorm';
+type Kind = 'fakeQuant' | 'activation' | 'add' | 'batchNorm' | 'hardSwish' | 'leakyRelu';
 
 /** dense → (operator with fake quantization) → loss, beside the same net without fake quantization. */
 function pair(
@@ -44,6 +44,8 @@ function pair(
     }
     if (kind === 'add') net.add(x, [9], { op: 'add', other, activation, ...fakeQuant });
     else if (kind === 'batchNorm') net.batchNorm(x, 5, { activation, ...fakeQuant });
+    else if (kind === 'hardSwish') net.add(x, [9], { op: 'unary', function: kind, ...fakeQuant });
+    else if (kind === 'leakyRelu') net.add(x, [9], { op: 'unary', function: kind, alpha: 0.3, ...fakeQuant });
     else if (kind === 'activation') net.add(x, [9], { op: 'activation', activation, ...fakeQuant });
     else if (fakeQuant.fakeQuant) net.add(x, [9], { op: 'fakeQuant', fakeQuant: fakeQuant.fakeQuant });
     else net.add(x, [9], { op: 'activation', activation: 'none' });
@@ -55,7 +57,7 @@ function pair(
 
 describe('Activation fake quantization', () => {
   const x = uniform(24, 11, 2);
-  for (const kind of ['fakeQuant', 'activation', 'add', 'batchNorm'] as Kind[]) {
+  for (const kind of ['fakeQuant', 'activation', 'add', 'batchNorm', 'hardSwish', 'leakyRelu'] as Kind[]) {
     it(`moves the range, then quantizes with it and masks the gradient (${kind})`, async () => {
       const { net, plain, min, max } = pair(kind, { decay: 0.9 }, [-1, 2]);
       const session = net.session();

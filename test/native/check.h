@@ -65,6 +65,8 @@ void test_pool(Checks& checks);
 void test_loss(Checks& checks);
 void test_optim(Checks& checks);
 void test_weight_chain(Checks& checks);
+void test_unary(Checks& checks);
+void test_upsample(Checks& checks);
 void test_thread_pool(Checks& checks);
 
 }  // namespace pcqat::test

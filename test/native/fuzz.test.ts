@@ -20,7 +20,23 @@ function example(): Net {
   const e = net.add(d, [5, 6, 2], { op: 'pad', padding: [0, 1, 1, 1] });
   const g = net.add(e, [2, 3, 2], { op: 'averagePool', pool: [2, 2], strides: [2, 2], padding: [0, 0, 0, 0] });
   const h = net.add(g, [1, 2, 2], { op: 'maxPool', pool: [2, 2], strides: [1, 1], padding: [0, 0, 0, 0] });
-  const i = net.add(net.reshape(h, [4]), [4], { op: 'dropout', rate: 0.25 });
+  const up = net.add(h, [2, 4, 2], { op: 'upSample', size: [2, 2], interpolation: 'bilinear' });
+  const wide = net.add(up, [3, 5, 3], {
+    op: 'conv2dTranspose',
+    kernel: net.parameter('t', [2, 2, 3, 2], uniform(24, 6)),
+    strides: [1, 1],
+    padding: [0, 0, 0, 0],
+  });
+  const swish = net.add(wide, [3, 5, 3], {
+    op: 'unary',
+    function: 'leakyRelu',
+    alpha: 0.3,
+    fakeQuant: { min: range('s:min', -1), max: range('s:max', 2), update: 'movingAverage' },
+  });
+  const both = net.add(swish, [3, 5, 6], { op: 'concat', others: [wide] });
+  const mean = net.add(both, [6], { op: 'globalAveragePool' });
+  const gated = net.add(both, [3, 5, 6], { op: 'multiply', other: mean });
+  const i = net.add(net.reshape(gated, [90]), [90], { op: 'dropout', rate: 0.25 });
   net.crossEntropy(net.dense(i, 3, 4));
   const weight = net.tensor('c');
   net.chains.push({

@@ -11,6 +11,8 @@ int main() {
   pcqat::test::test_elementwise(checks);
   pcqat::test::test_fake_quant(checks);
   pcqat::test::test_pool(checks);
+  pcqat::test::test_unary(checks);
+  pcqat::test::test_upsample(checks);
   pcqat::test::test_loss(checks);
   pcqat::test::test_optim(checks);
   pcqat::test::test_weight_chain(checks);

@@ -20,6 +20,19 @@ function changed(spec: unknown, path: string, value: unknown): ProgramSpec {
   return copy;
 }
 
+/** Upsampling, a transposed convolution, leaky ReLU, concat, mean and its product. */
+function layersNet(): ProgramSpec {
+  const net = new Net([2, 2, 3]);
+  const up = net.add(0, [4, 4, 3], { op: 'upSample', size: [2, 2], interpolation: 'nearest' });
+  const kernel = net.parameter('kernel', [3, 3, 5, 3], new Float32Array(135));
+  const bias = net.parameter('bias', [5], new Float32Array(5));
+  const wide = net.add(up, [9, 9, 5], { op: 'conv2dTranspose', kernel, bias, strides: [2, 2], padding: [0, 0, 0, 0] });
+  const leaky = net.add(wide, [9, 9, 5], { op: 'unary', function: 'leakyRelu', alpha: 0.3 });
+  const both = net.add(wide, [9, 9, 10], { op: 'concat', others: [leaky] });
+  net.add(both, [9, 9, 10], { op: 'multiply', other: net.add(both, [10], { op: 'globalAveragePool' }) });
+  return net.spec;
+}
+
 const options: SessionOptions = { maxBatch: 4, training: true, threads: 1, optimizer: adam };
 const base = exampleNet();
 const program = base.spec;
@@ -122,6 +135,52 @@ describe('A session is not made from', () => {
   for (const [path, value, code, message] of cases) {
     it(`program.${path} = ${JSON.stringify(value)} (${String(message)})`, () => {
       expectCode(() => open(changed(program, path, value)), code, message);
+    });
+  }
+
+  const small = layersNet();
+  it('anything but a valid program of upsampling, transposed, unary, joined and multiplied values', () => {
+    expect(() => open(small)).not.to.throw();
+  });
+
+  const layerCases: [string, unknown, PcqatErrorCode, RegExp][] = [
+    ['instructions.0.size', [2, 0], 'ERR_OPTION', /size must be between 1 and 65536, but is 0/],
+    ['instructions.0.size', [3, 2], 'ERR_SHAPE', /output 'layer0:out' must have the shape \[6, 4, 3\], but has \[4, 4, 3\]/],
+    ['instructions.0.interpolation', 'cubic', 'ERR_OPTION', /interpolation is 'cubic', but must be one of 'nearest', 'bilinear'/],
+    ['instructions.1.kernel', undefined, 'ERR_OPTION', /instructions\[1\]\.kernel is missing/],
+    ['instructions.1.dilation', [1, 1], 'ERR_OPTION', /dilation is not a known field/],
+    [
+      'instructions.1.strides',
+      [3, 3],
+      'ERR_SHAPE',
+      /a convolution of the output \[9, 9, 5\] gives \[3, 3\] pixels, but the input .* \[4, 4, 3\]/,
+    ],
+    ['instructions.1.padding', [3, 0, 0, 0], 'ERR_OPTION', /padding must be smaller/],
+    ['tensors.0.shape', [3, 3, 3, 5], 'ERR_SHAPE', /kernel .* does not fit the 3 channels of the input 'layer0:out'/],
+    ['tensors.0.shape', [3, 3, 4, 3], 'ERR_SHAPE', /output 'layer1:out' must have the shape \[height, width, 4\]/],
+    ['tensors.1.shape', [3], 'ERR_SHAPE', /bias of layer 'layer1'.* must have the shape \[5\]/],
+    ['instructions.2.function', 'gelu', 'ERR_OPTION', /function is 'gelu'/],
+    ['instructions.2.alpha', undefined, 'ERR_OPTION', /instructions\[2\]\.alpha is missing/],
+    ['instructions.2.alpha', -1, 'ERR_OPTION', /layer 'layer2' .*alpha must be at least 0/],
+    ['instructions.2.function', 'tanh', 'ERR_OPTION', /alpha is not a known field/],
+    ['instructions.3.others', [], 'ERR_OPTION', /layer 'layer3' .*others must name at least one value/],
+    ['instructions.3.others', [77], 'ERR_GRAPH', /other input of layer 'layer3' .*value 77/],
+    ['instructions.3.others', [-1], 'ERR_GRAPH', /instructions\[3\]\.others has -1, which is no index/],
+    ['instructions.3.others', [5], 'ERR_GRAPH', /reads value 'layer4:out' before it is written/],
+    ['instructions.3.others', [0], 'ERR_SHAPE', /operands differ in more than their last dimension: \[9, 9, 5\] and \[2, 2, 3\]/],
+    ['instructions.3.others', 2, 'ERR_DTYPE', /others must be an array/],
+    ['values.4.shape', [9, 9, 9], 'ERR_SHAPE', /output 'layer3:out' must have the shape \[9, 9, 10\]/],
+    [
+      'instructions.5.other',
+      1,
+      'ERR_SHAPE',
+      /layer 'layer5' .*same shape, or the second one value per channel.* \[9, 9, 10\] and \[4, 4, 3\]/,
+    ],
+    ['instructions.5.other', undefined, 'ERR_OPTION', /instructions\[5\]\.other is missing/],
+  ];
+  for (const [path, value, code, message] of layerCases) {
+    it(`layers.${path} = ${JSON.stringify(value)} (${String(message)})`, () => {
+      expectCode(() => open(changed(small, path, value)), code, message);
     });
   }
 

@@ -19,8 +19,8 @@ export const LITERT: Readonly<Record<string, number>> = {
   LEAKY_RELU: 0.25,
   MEAN: 0.25,
   MUL: 0.01,
-  QUANTIZE: 0.03,
-  RESIZE_BILINEAR: 0.3,
+  QUANTIZE: 0.4,
+  RESIZE_BILINEAR: 0.35,
   TRANSPOSE_CONV: 0.01,
 };
 /** Operators that may differ by more than one step. */

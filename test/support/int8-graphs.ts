@@ -122,10 +122,14 @@ export function newerCases(): Int8Case[] {
     add(`nearest upsampling ${factor}`, IMAGE, (g, x) => g.upSampling2d(x, { size }));
     add(`bilinear upsampling ${factor}`, IMAGE, (g, x) => g.upSampling2d(x, { size, interpolation: 'bilinear' }));
   }
-  add('sigmoid', IMAGE, (g, x) => g.sigmoid(g.conv2d(x, { filters: 4, kernelSize: 3 })));
-  add('tanh', [20], (g, x) => g.tanh(g.dense(x, { units: 12 })));
-  add('hard-swish', IMAGE, (g, x) => g.hardSwish(g.conv2d(x, { filters: 4, kernelSize: 3 })));
-  add('leaky relu', IMAGE, (g, x) => g.leakyRelu(g.conv2d(x, { filters: 4, kernelSize: 3 }), { alpha: 0.1 }));
+  add('sigmoid', IMAGE, (g, x) => g.sigmoid(x));
+  add('tanh', IMAGE, (g, x) => g.tanh(x));
+  add('hard-swish', IMAGE, (g, x) => g.hardSwish(x));
+  add('leaky relu', IMAGE, (g, x) => g.leakyRelu(x));
+  add('conv, sigmoid', IMAGE, (g, x) => g.sigmoid(g.conv2d(x, { filters: 4, kernelSize: 3 })));
+  add('dense, tanh', [20], (g, x) => g.tanh(g.dense(x, { units: 12 })));
+  add('conv, hard-swish', IMAGE, (g, x) => g.hardSwish(g.conv2d(x, { filters: 4, kernelSize: 3 })));
+  add('conv, leaky relu', IMAGE, (g, x) => g.leakyRelu(g.conv2d(x, { filters: 4, kernelSize: 3 }), { alpha: 0.1 }));
   add('multiply', IMAGE, (g, x) => g.multiply(x, g.conv2d(x, { filters: 5, kernelSize: 3, padding: 'same' })));
   add('multiply relu', IMAGE, (g, x) => g.relu(g.multiply(x, g.depthwiseConv2d(x, { kernelSize: 3, padding: 'same' }))));
   const gate = (g: GraphBuilder, x: Value): Value => g.sigmoid(g.dense(g.globalAveragePool2d(x), { units: 5 }));

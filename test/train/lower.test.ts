@@ -128,6 +128,53 @@ describe('lower: program', () => {
     expect(program.instructions[0]).to.deep.include({ padding: [1, 0, 0, 1] });
   });
 
+  it('lowers sequences as images of height 1', () => {
+    const g = new GraphBuilder('sequence');
+    let x = g.conv1d(g.input([9, 2]), { name: 'c', filters: 3, kernelSize: 4, padding: 'causal', dilation: 2, activation: 'relu' });
+    x = g.depthwiseConv1d(x, { name: 'd', kernelSize: 3, strides: 2, padding: 'same' });
+    x = g.averagePool1d(g.maxPool1d(x, { poolSize: 3, strides: 2, padding: 'same' }));
+    const { program, inputShape } = lower(createModel(g.build(g.globalAveragePool1d(x))));
+    expect(inputShape).to.deep.equal([9, 2]);
+    expect(program.values.map(({ shape }) => shape)).to.deep.equal([[1, 9, 2], [1, 9, 3], [1, 5, 3], [1, 3, 3], [1, 1, 3], [3]]);
+    expect(program.tensors.map(({ shape }) => shape)).to.deep.equal([[3], [1, 4, 2, 3], [3], [1, 3, 3, 1]]);
+    const [conv, depthwise, max, average, mean] = program.instructions;
+    expect(conv).to.deep.include({ op: 'conv2d', strides: [1, 1], dilation: [1, 2], padding: [0, 0, 6, 0], activation: 'relu' });
+    expect(depthwise).to.deep.include({ op: 'depthwiseConv2d', strides: [1, 2], dilation: [1, 1], padding: [0, 0, 1, 1] });
+    expect(max).to.deep.include({ op: 'maxPool', pool: [1, 3], strides: [1, 2], padding: [0, 0, 1, 1] });
+    expect(average).to.deep.include({ op: 'averagePool', pool: [1, 2], strides: [1, 2], padding: [0, 0, 0, 0] });
+    expect(mean).to.deep.include({ op: 'globalAveragePool' });
+  });
+
+  it('lowers transposed convolutions, upsampling, joins, gates and activations', () => {
+    const g = new GraphBuilder('all');
+    const x = g.input([4, 4, 2]);
+    const up = g.conv2dTranspose(x, { name: 'up', filters: 3, kernelSize: 3, strides: 2, padding: 'same', activation: 'relu' });
+    const both = g.concat([g.upSampling2d(x, { interpolation: 'bilinear' }), up, up], { name: 'both' });
+    const gated = g.multiply(both, g.sigmoid(g.globalAveragePool2d(both)));
+    const { program, values } = lower(createModel(g.build(g.tanh(g.leakyRelu(g.hardSwish(gated), { alpha: 0.2 })))));
+    expect(program.instructions.map((instruction) => instruction.op)).to.deep.equal([
+      'conv2dTranspose', 'upSample', 'concat', 'globalAveragePool', 'unary', 'multiply', 'unary', 'unary', 'unary',
+    ]); // prettier-ignore
+    const [transposed, upSample, concat, , sigmoid, multiply, swish, leaky, tanh] = program.instructions;
+    expect(transposed).to.deep.include({ strides: [2, 2], padding: [0, 1, 0, 1], activation: 'relu' });
+    expect(transposed).not.to.have.property('dilation');
+    expect(upSample).to.deep.include({ size: [2, 2], interpolation: 'bilinear' });
+    expect(concat).to.deep.include({ input: values.get('upSampling2d_1'), others: Array(2).fill(values.get('up_relu')) });
+    expect(sigmoid).to.deep.include({ function: 'sigmoid' });
+    expect(multiply).to.deep.include({ input: values.get('both'), other: values.get('sigmoid_1') });
+    expect(swish).to.deep.include({ function: 'hardSwish' });
+    expect(leaky).to.deep.include({ function: 'leakyRelu', alpha: 0.2 });
+    expect(tanh).to.deep.include({ function: 'tanh' });
+  });
+
+  it('fake-quantizes sigmoid, tanh, hard-swish and leaky ReLU in their own instruction', () => {
+    for (const activation of ['sigmoid', 'tanh', 'hardSwish', 'leakyRelu'] as const) {
+      const g = new GraphBuilder('net');
+      const model = createModel(g.build(g.dense(g.input([3]), { units: 2, name: 'd', activation })));
+      expect(summary(quantized(model, `d_${activation}`))).to.deep.equal(['dense', 'unary+fq']);
+    }
+  });
+
   it('leaves a final softmax out for cross-entropy only', () => {
     const g = new GraphBuilder('net');
     const model = quantized(createModel(g.build(g.softmax(g.dense(g.input([3]), { units: 2, name: 'd' })))), 'd', 'softmax_1');

@@ -20,8 +20,10 @@ import type { GraphBuilder, Value } from '#lib/graph/builder.js';
 import type { Model } from '#lib/graph/model.js';
 import type { Shape } from '#lib/graph/types.js';
 import { calibrate } from '#lib/train/calibrate.js';
+import { randomInt8 } from '../../support/int8-convert.js';
 import { newerCases, randomDataset, trainedModel } from '../../support/int8-graphs.js';
 import { valuesOf, zeroHalf } from '../../support/models.js';
+import { expectOperatorsClose } from '../../support/single-operators.js';
 
 const quiet = { onNotice: () => undefined };
 const IMAGE: Shape = [6, 5, 4];
@@ -42,19 +44,35 @@ async function qat(model: Model, shape: Shape, scheme?: QuantizeScheme): Promise
   return quantized;
 }
 
-/** Largest difference between the int8 file and the fake-quantized model, in steps of the output. */
+/** Largest difference between the int8 file and the fake-quantized model, in steps of the output, on inputs that int8 has. */
 async function stepsBetween(quantized: Model, shape: Shape): Promise<number> {
-  const { x } = randomDataset(shape, 60, 9);
   const tflite = await convertToInt8(quantized);
+  const { scale, zeroPoint } = tflite.tensors[tflite.inputs[0]!]!;
+  const x = randomDataset(shape, 60, 9).x.map((value) => {
+    const code = Math.min(Math.max(Math.round(value / scale[0]!) + zeroPoint[0]!, -128), 127);
+    return (code - zeroPoint[0]!) * scale[0]!;
+  });
   const step = tflite.tensors[tflite.outputs[0]!]!.scale[0]!;
   const [fake, int8] = [await predict(quantized, x), await runInt8(tflite, x)];
   return Math.max(...int8.map((value, i) => Math.abs(value - fake[i]!) / step));
 }
 
+/**
+ * Nets whose last operator adds its step to that of the one before it. Bilinear upsampling: TFLite rounds the scale of an axis to 1/1024,
+ * which is exact for powers of two only; the reference excludes it from Q19 as a mismatch.
+ */
+const MORE_STEPS: Readonly<Record<string, number>> = {
+  'conv, sigmoid': 2,
+  'dense, tanh': 2,
+  'conv, leaky relu': 2,
+  'multiply relu': 2,
+  'bilinear upsampling 3x2': 3,
+};
+
 describe('int8 files of the newer layers', () => {
   for (const { name, model, shape } of newerCases()) {
-    it(`Q19, X11, ${name}: the file agrees with the fake-quantized model to a step`, async () => {
-      console.log(name, await stepsBetween(await qat(model, shape), shape));
+    it(`${name}: the file agrees with the fake-quantized model to a step`, async () => {
+      expect(await stepsBetween(await qat(model, shape), shape)).to.be.at.most((MORE_STEPS[name] ?? 1) + 1e-4);
     });
   }
 });
@@ -210,6 +228,17 @@ describe('parts of the newer layers without a trained range', () => {
 });
 
 describe('operators of the newer layers', () => {
+  it('MUL has version 3 where its multiplier is 1 or more, as TFLite counts, and runs there', async () => {
+    const model = trainedModel('product', IMAGE, (g, x) => g.multiply(x, g.sigmoid(x), { name: 'product' }));
+    const quantized = await qat(model, IMAGE);
+    expect((await convertToInt8(quantized)).operators.at(-1)).to.include({ op: 'MUL', version: 2 });
+    for (const bound of ['min', 'max']) valuesOf(quantized, `product:${bound}`)[0]! *= 0.003;
+    const tflite = await convertToInt8(quantized);
+    expect(tflite.operators.at(-1)).to.include({ op: 'MUL', version: 3 });
+    const output = await expectOperatorsClose(tflite, randomInt8(tflite, 12, 4), 12);
+    expect(new Set(output).size).to.be.above(2);
+  });
+
   it('are those of TFLite; sequences are images of height 1 inside, and keep their rank outside', async () => {
     const expected: Readonly<Record<string, readonly string[]>> = {
       'conv1d 3 same': ['RESHAPE', 'CONV_2D', 'RESHAPE'],

@@ -186,7 +186,7 @@ describe('placement of fake quantization', () => {
     expect(place(graph)).to.deep.equal({ outputs: ['input', 'c', 'bn'], weights: ['c', 'd'] });
   });
 
-  it('Q19, 3.6: batch norm and ReLU behind 1-D and transposed convolutions, ReLU behind multiply: one fake quantization, the last', () => {
+  it('3.6: batch norm and ReLU behind 1-D and transposed convolutions, ReLU behind multiply: one fake quantization, the last', () => {
     const graph = graphOf((g, x) => {
       x = g.relu(g.batchNorm(g.conv2dTranspose(x, { name: 't', filters: 4, kernelSize: 3 }), { name: 'bt' }), { name: 'rt' });
       x = g.relu6(g.multiply(x, x, { name: 'square' }), { name: 'rm' });

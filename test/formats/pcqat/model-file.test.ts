@@ -6,7 +6,18 @@ import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
 import { decodeModel } from '#lib/formats/pcqat/load.js';
 import { encodeModel } from '#lib/formats/pcqat/save.js';
-import { cloneModel, createModel, GraphBuilder, loadModel, type Model, PcqatError, saveModel, zoo } from '#lib/index.js';
+import {
+  cloneModel,
+  clusterWeights,
+  createModel,
+  GraphBuilder,
+  loadModel,
+  type Model,
+  PcqatError,
+  predict,
+  saveModel,
+  zoo,
+} from '#lib/index.js';
 import { expectCode, expectRejection } from '../../support/errors.js';
 
 /** A model with every kind of state: mask, schedule, codebook, ranges, optimizer, odd sizes, special floats. */
@@ -66,6 +77,22 @@ describe('saveModel and loadModel', () => {
     for (const extension of ['json', 'bin']) {
       expect(await readFile(`${file}-again.${extension}`)).to.deep.equal(await readFile(`${file}.${extension}`));
     }
+  });
+
+  it('keep every kind of layer, and clustered kernels of rank 3', async () => {
+    const g = new GraphBuilder('layers');
+    let x = g.conv1d(g.input([12, 2]), { name: 'c', filters: 4, kernelSize: 5, padding: 'causal', activation: 'hardSwish' });
+    x = g.averagePool1d(g.maxPool1d(g.separableConv1d(x, { filters: 6, kernelSize: 3, padding: 'causal', activation: 'leakyRelu' })));
+    x = g.conv2dTranspose(g.reshape(x, [1, 3, 6]), { name: 't', filters: 4, kernelSize: 3, strides: 2, activation: 'tanh' });
+    x = g.concat([g.upSampling2d(x, { interpolation: 'bilinear' }), g.upSampling2d(x)]);
+    x = g.multiply(x, g.sigmoid(g.globalAveragePool2d(x)));
+    const model = createModel(g.build(g.globalAveragePool1d(g.reshape(x, [84, 8]))), { seed: 4 });
+    const clustered = clusterWeights(model, { numberOfClusters: 4, preserveSparsity: true, onNotice: () => undefined });
+    await saveModel(clustered, path.join(folder, 'layers'));
+    const loaded = await loadModel(path.join(folder, 'layers'));
+    expect(loaded).to.deep.equal({ ...clustered });
+    const row = Float32Array.from({ length: 24 }, (_, i) => Math.sin(i));
+    expect(await predict(loaded, row)).to.deep.equal(await predict(clustered, row));
   });
 
   it('keep a zoo model', async () => {
