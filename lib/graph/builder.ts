@@ -1,3 +1,4 @@
+import { convolution, convolution1d, pool1d, pool2d, toPair } from './builder-defaults.js';
 import type {
   ActivationName,
   ActivationOptions,
@@ -5,13 +6,11 @@ import type {
   Conv1dOptions,
   Conv2dOptions,
   Conv2dTransposeOptions,
-  ConvolutionOptions,
   DenseOptions,
   DepthwiseConv1dOptions,
   DepthwiseConv2dOptions,
   LayerOptions,
   LeakyReluOptions,
-  PairLike,
   Pool1dOptions,
   Pool2dOptions,
   SeparableConv1dOptions,
@@ -20,48 +19,18 @@ import type {
   ZeroPad2dOptions,
 } from './builder-options.js';
 import { NodeList, type Value } from './node-list.js';
-import type { Graph, GraphNode, Pair, Shape } from './types.js';
+import type { Graph, GraphNode, Shape } from './types.js';
 
 export type { PairLike } from './builder-options.js';
 export type { Value } from './node-list.js';
-
-type AttributesOf<O extends GraphNode['op']> = Omit<Extract<GraphNode, { readonly op: O }>, 'op' | 'name' | 'inputs'>;
-
-function toPair(value: PairLike): Pair {
-  return typeof value === 'number' ? [value, value] : value;
-}
-
-function convolution(options: ConvolutionOptions): Omit<AttributesOf<'conv2d'>, 'filters'> {
-  const { kernelSize, strides = 1, padding = 'valid', dilation = 1, useBias = true } = options;
-  return { kernelSize: toPair(kernelSize), strides: toPair(strides), padding, dilation: toPair(dilation), useBias };
-}
-
-function convolution1d(options: Omit<Conv1dOptions, 'filters'>): Omit<AttributesOf<'conv1d'>, 'filters'> {
-  const { kernelSize, strides = 1, padding = 'valid', dilation = 1, useBias = true } = options;
-  return { kernelSize, strides, padding, dilation, useBias };
-}
-
-function pool2d(
-  options: Pool2dOptions,
-): Pick<Extract<GraphNode, { op: 'averagePool2d' | 'maxPool2d' }>, 'poolSize' | 'strides' | 'padding'> {
-  const { poolSize = 2, strides = poolSize, padding = 'valid' } = options;
-  return { poolSize: toPair(poolSize), strides: toPair(strides), padding };
-}
-
-function pool1d(
-  options: Pool1dOptions,
-): Pick<Extract<GraphNode, { op: 'averagePool1d' | 'maxPool1d' }>, 'poolSize' | 'strides' | 'padding'> {
-  const { poolSize = 2, strides = poolSize, padding = 'valid' } = options;
-  return { poolSize, strides, padding };
-}
 
 /** Operators with one input and no attributes. */
 type UnaryOp = Exclude<ActivationName, 'leakyRelu'> | 'globalAveragePool1d' | 'globalAveragePool2d' | 'flatten' | 'softmax';
 
 /**
  * Builds a {@link Graph} layer by layer; every method returns the new value, with its shape. Defaults are Keras'.
- * Activations are NHWC, sequences `[length, channels]`; shapes leave the batch out. Methods throw `PcqatError` (`ERR_GRAPH`, `ERR_SHAPE`) naming the layer
- * when an attribute is wrong, a name is used twice or shapes do not fit.
+ * Images are NHWC, sequences `[length, channels]`; shapes leave the batch out. Methods throw `PcqatError` (`ERR_GRAPH`, `ERR_SHAPE`)
+ * naming the layer when an attribute is wrong, a name is used twice or shapes do not fit.
  *
  * @example
  * ```ts
@@ -74,6 +43,17 @@ type UnaryOp = Exclude<ActivationName, 'leakyRelu'> | 'globalAveragePool1d' | 'g
  * x = g.add(g.conv2d(x, { filters: 8, kernelSize: 1 }), shortcut);
  * x = g.dense(g.globalAveragePool2d(x), { units: 10 });
  * const model = createModel(g.build(x));
+ * ```
+ * @example
+ * ```ts
+ * // A gated network over sequences.
+ * import { GraphBuilder } from 'pcqat';
+ * const g = new GraphBuilder('sequence');
+ * let x = g.conv1d(g.input([128, 9]), { filters: 16, kernelSize: 5, padding: 'causal', activation: 'hardSwish' });
+ * x = g.separableConv1d(x, { name: 'separable', filters: 32, kernelSize: 3, strides: 2, padding: 'same' });
+ * const gate = g.dense(g.globalAveragePool1d(x), { units: 32, activation: 'sigmoid' });
+ * const graph = g.build(g.globalAveragePool1d(g.multiply(x, gate)));
+ * console.log(graph.nodes.length); // 10
  * ```
  */
 export class GraphBuilder {

@@ -60,12 +60,7 @@ const toPair = (value: number | Pair): Pair => (typeof value === 'number' ? [1, 
 export function windowOf(node: WindowedNode): Window {
   const size = 'poolSize' in node ? node.poolSize : node.kernelSize;
   const dilation = 'dilation' in node ? node.dilation : 1;
-  return {
-    size: toPair(size),
-    strides: toPair(node.strides),
-    dilation: dilation === 1 ? [1, 1] : toPair(dilation),
-    padding: node.padding,
-  };
+  return { size: toPair(size), strides: toPair(node.strides), dilation: toPair(dilation), padding: node.padding };
 }
 
 /** An activation as the native core has it: `[length, channels]` is an image of height 1. Other ranks stay. */

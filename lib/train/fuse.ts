@@ -15,7 +15,6 @@ export function groupOutput(group: FusedGroup): string {
   return (group.relu ?? group.head).name;
 }
 
-
 /**
  * Groups nodes (in topological order) into instructions. A ReLU joins the node before it when nothing else reads the value between
  * them and that value is not fake-quantized. After a convolution or dense layer a quantized ReLU stays apart: activation and fake
@@ -28,7 +27,8 @@ export function fuse(nodes: readonly GraphNode[], output: string, quantizers: Re
   const fusableRelu = (head: GraphNode): GraphNode | undefined => {
     const [relu, ...others] = consumers.get(head.name) ?? [];
     if (relu === undefined || others.length > 0 || head.name === output || quantizers.has(head.name)) return undefined;
-    if ((relu.op !== 'relu' && relu.op !== 'relu6') || !(isWeighted(head) || head.op === 'batchNorm' || head.op === 'add')) return undefined;
+    if ((relu.op !== 'relu' && relu.op !== 'relu6') || !(isWeighted(head) || head.op === 'batchNorm' || head.op === 'add'))
+      return undefined;
     return isWeighted(head) && quantizers.has(relu.name) ? undefined : relu;
   };
 

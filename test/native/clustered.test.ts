@@ -102,6 +102,13 @@ describe('nearest centroid and its gradient', () => {
     expect(gradient(new Array<number>(9).fill(0), ones(9), 2, 'average')).to.deep.equal([1, 0]);
   });
 
+  it('C23: per-channel lookup', () => {
+    // [2, 1, 1, 3]: three channels with codebooks of their own.
+    const out = new Float32Array(6);
+    binding.gatherCentroids(Int32Array.of(0, 1, 1, 1, 0, 1), Float32Array.of(-1, 1, -2, 2, -3, 3), 3, out);
+    expect([...out]).to.deep.equal([-1, 2, 3, 1, -2, 3]);
+  });
+
   it('C23: per-channel gradients', () => {
     // idx [2,2,1,3]: channel 0 and 1 use both centroids twice, channel 2 three times and once.
     const indices = [0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1, 1];

@@ -81,6 +81,24 @@ describe('A step that is not finite', () => {
     expect(snapshot(net, session, 2)).to.deep.equal(before);
   });
 
+  it('names transposed convolutions, products and activations', async () => {
+    const net = new Net([2, 2, 1]);
+    const kernel = net.parameter('kernel', [1, 1, 1, 1], Float32Array.of(1));
+    const up = net.add(0, [2, 2, 1], { op: 'conv2dTranspose', kernel, strides: [1, 1], padding: [0, 0, 0, 0] });
+    const leaky = net.add(up, [2, 2, 1], { op: 'unary', function: 'leakyRelu', alpha: 1e10 });
+    net.meanSquaredError(net.add(leaky, [2, 2, 1], { op: 'multiply', other: leaky }));
+    const session = net.session({ optimizer: adam });
+    const found = async (weight: number): Promise<string | undefined> => {
+      session.setTensor(kernel, Float32Array.of(weight));
+      const options = { learningRate: 0.1, step: 1, update: false };
+      return (await session.trainStep(new Float32Array(4).fill(-2), new Float32Array(4), options)).nonFinite;
+    };
+    expect(await found(3e38)).to.equal('layer0');
+    expect(await found(1e30)).to.equal('layer1');
+    expect(await found(1e12)).to.equal('layer2');
+    expect(await found(1e-12)).to.equal(undefined);
+  });
+
   it('is found although relu clamps negative infinities', async () => {
     const net = new Net([2]);
     const kernel = net.parameter('kernel', [2, 2], Float32Array.of(3e38, 1, -3e38, 1)); // inf - inf = NaN

@@ -107,7 +107,7 @@ describe('clusterWeights', () => {
     expect(new Set(materializeWeight(clustered, 'dense1/kernel'))).to.deep.equal(new Set([0.25]));
   });
 
-  it('preserveSparsity: a zero centroid, a mask of the clustered zeros (W31), zeros that stay', () => {
+  it('preserveSparsity: a zero centroid, and zeros that stay whatever training does to them', () => {
     const model = twoDense(16, 16, 4);
     zeroHalf(model, 'dense1/kernel');
     const clustered = clusterWeights(model, { numberOfClusters: 6, preserveSparsity: true });

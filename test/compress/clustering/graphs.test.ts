@@ -47,7 +47,11 @@ describe('which layers clustering takes', () => {
 
   it('C7 (held differently): single layers of a chain and of branches, with and without kept zeros; a layer is never clustered twice', () => {
     for (const preserveSparsity of [false, true]) {
-      for (const [model, layer] of [[twoDense(8, 8, 4), 'dense2'], [twoBranches(), 'right']] as const) { // prettier-ignore
+      for (const [model, layer] of [
+        [twoDense(8, 8, 4), 'dense2'],
+        [twoBranches(), 'right'],
+      ] as const) {
+        // prettier-ignore
         zeroHalf(model, `${layer}/kernel`);
         const options = { numberOfClusters: 4, preserveSparsity, ...silent };
         const one = clusterWeights(model, { ...options, layers: [layer] });

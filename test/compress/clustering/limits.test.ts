@@ -56,7 +56,9 @@ describe('numbers of clusters', () => {
 describe('the cost of clusters', () => {
   /** What the state of one clustered weight takes, by name. */
   const bytes = (model: Model, weight: string): Record<string, number> =>
-    Object.fromEntries([...model.tensors].filter(([name]) => name.startsWith(`${weight}:`)).map(([name, { data }]) => [name, data.byteLength]));
+    Object.fromEntries(
+      [...model.tensors].filter(([name]) => name.startsWith(`${weight}:`)).map(([name, { data }]) => [name, data.byteLength]),
+    );
 
   it('W43: indices take four bytes a weight and are only a result: training, inference and stripping never read them', async () => {
     const clustered = clusterWeights(smallCnn(), { numberOfClusters: 4, layers: ['conv2'] });
@@ -79,7 +81,11 @@ describe('the cost of clusters', () => {
       return lower(clusterWeights(model, options), { loss: softmaxCrossEntropy() }).program;
     };
     const one = program(8, false);
-    for (const [filters, perChannel] of [[8, true], [512, true]] as const) { // prettier-ignore
+    for (const [filters, perChannel] of [
+      [8, true],
+      [512, true],
+    ] as const) {
+      // prettier-ignore
       const many = program(filters, perChannel);
       expect(many.instructions.length).to.equal(one.instructions.length);
       expect(many.tensors.length).to.equal(one.tensors.length);

@@ -51,14 +51,20 @@ describe('kept zeros', () => {
     const reference = sparse(model, { zeros: 'reference' });
     await train(reference, images, { epochs: 8 });
     const stuck = materializeWeight(reference, 'conv2/kernel');
-    expect(joined.every((i) => stuck[i] === 0), 'the reference holds them').to.equal(true);
+    expect(
+      joined.every((i) => stuck[i] === 0),
+      'the reference holds them',
+    ).to.equal(true);
   });
 
   it('W31: a kernel without a zero gets no zero centroid and no mask, and says so', () => {
     const { codes, onNotice } = collect();
     const clustered = sparse(smallCnn(), { onNotice });
     expect(codes()).to.deep.equal(['conv2: no-zeros']);
-    expect(clustered.chains.get('conv2/kernel')).to.deep.equal({ technique: 'cluster', codebook: { perChannel: false, aggregation: 'sum' } });
+    expect(clustered.chains.get('conv2/kernel')).to.deep.equal({
+      technique: 'cluster',
+      codebook: { perChannel: false, aggregation: 'sum' },
+    });
     expect(valuesOf(clustered, 'conv2/kernel:centroids').includes(0)).to.equal(false);
     expect(materializeWeight(clustered, 'conv2/kernel').includes(0)).to.equal(false);
   });

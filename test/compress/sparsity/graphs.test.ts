@@ -78,7 +78,7 @@ describe('which layers pruning takes', () => {
     }
   });
 
-  it('P8, C8, W36: anything but a model is refused, with what it was; the reference returns nothing when clustering', () => {
+  it('P8, C5, C8, W36: anything but a model is refused, with what it was; the reference returns nothing when clustering', () => {
     const model = twoDense(4, 4, 2);
     const layer = model.graph.nodes[1];
     const others: [unknown, RegExp][] = [
@@ -130,7 +130,7 @@ describe('which layers pruning takes', () => {
     ]);
   });
 
-  it('P37, C24–C46, W35 (held differently): every operator of the graph is known, and has a kernel to treat or nothing to prune', () => {
+  it('P37, C24–C46 (held differently), W35: every operator of the graph is known, and has a kernel to treat or nothing to prune', () => {
     const treated = Object.keys(OPERATORS).filter((op) => isWeighted({ op } as GraphNode));
     expect(treated).to.have.members(['conv2d', 'depthwiseConv2d', 'conv1d', 'depthwiseConv1d', 'conv2dTranspose', 'dense']);
     // What the registry says is what the operator has: a kernel if and only if it is listed.

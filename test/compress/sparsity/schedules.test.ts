@@ -68,7 +68,29 @@ describe('pruning schedules', () => {
     expect(polynomialDecay(polynomial)).to.include({ power: 3, frequency: 100 });
   });
 
-  it('P33: rejects what spec 1.4 rejects, and begin = end', () => {
+  it('P33: begin = end is one step', () => {
+    const once = constantSparsity({ targetSparsity: 0.5, beginStep: 5, endStep: 5, frequency: 1 });
+    expect([4, 5, 6].map((step) => pruningDecision(once, step).shouldPrune)).to.deep.equal([false, true, false]);
+    const fromZero = constantSparsity({ targetSparsity: 0.5, beginStep: 0, endStep: 0, frequency: 1 });
+    expect([0, 1].map((step) => pruningDecision(fromZero, step).shouldPrune)).to.deep.equal([true, false]);
+  });
+
+  it('P33: a polynomial schedule is checked like a constant one', () => {
+    for (const [field, bad] of [
+      ['beginStep', -1],
+      ['frequency', 0],
+      ['frequency', -10],
+      ['endStep', -2],
+      ['endStep', 99],
+      ['initialSparsity', -0.1],
+      ['initialSparsity', 1.1],
+      ['finalSparsity', 1],
+    ] as const) {
+      expectCode(() => polynomialDecay({ ...polynomial, [field]: bad }), 'ERR_OPTION', new RegExp(field));
+    }
+  });
+
+  it('P33: rejects what spec 1.4 rejects, and a polynomial over no step', () => {
     const constant = { targetSparsity: 0.5 };
     expectCode(() => constantSparsity({ ...constant, beginStep: -1 }), 'ERR_OPTION', /beginStep/);
     expectCode(() => constantSparsity({ ...constant, frequency: 0 }), 'ERR_OPTION', /frequency/);

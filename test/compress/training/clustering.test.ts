@@ -48,7 +48,10 @@ describe('clustering: values', () => {
     for (const weight of kernels(clustered)) {
       const used = valuesOf(stripClustering(clustered), weight);
       const codebook = new Set(valuesOf(clustered, `${weight}:centroids`));
-      expect([...used].every((value) => codebook.has(value)), weight).to.equal(true);
+      expect(
+        [...used].every((value) => codebook.has(value)),
+        weight,
+      ).to.equal(true);
       expect(valuesOf(clustered, weight), 'decay does act on the weights').to.not.deep.equal(valuesOf(plain, weight));
     }
   });
@@ -58,7 +61,8 @@ describe('clustering: values', () => {
     for (const centroidInit of ['linear', 'random', 'density-based', 'kmeans++'] as const) {
       for (const numberOfClusters of [2, 6, 10, 14]) {
         const stripped = stripClustering(clusterWeights(model, { numberOfClusters, centroidInit, ...silent }));
-        for (const weight of ['conv1/kernel', 'conv2/kernel']) expect(distinct(valuesOf(stripped, weight))).to.be.within(1, numberOfClusters);
+        for (const weight of ['conv1/kernel', 'conv2/kernel'])
+          expect(distinct(valuesOf(stripped, weight))).to.be.within(1, numberOfClusters);
       }
     }
   });
@@ -149,7 +153,10 @@ describe('clustering: a trained network', () => {
   before(async () => {
     trained = smallCnn();
     // Moving statistics that follow within a few epochs, or inference lags behind.
-    const graph = { ...trained.graph, nodes: trained.graph.nodes.map((node) => (node.op === 'batchNorm' ? { ...node, momentum: 0.7 } : node)) };
+    const graph = {
+      ...trained.graph,
+      nodes: trained.graph.nodes.map((node) => (node.op === 'batchNorm' ? { ...node, momentum: 0.7 } : node)),
+    };
     trained = { ...trained, graph };
     await train(trained, images, { epochs: 60 });
     expect((await evaluate(trained, images)).accuracy).to.be.above(0.95);
@@ -167,7 +174,12 @@ describe('clustering: a trained network', () => {
           const stripped = stripClustering(clustered);
           expect((await evaluate(stripped, images)).accuracy).to.be.above(0.8);
           expect(await predict(stripped, images.x)).to.deep.equal(await predict(clustered, images.x));
-          for (const [layer, channels] of [['conv1', 6], ['conv2', 8], ['logits', 0]] as const) { // prettier-ignore
+          for (const [layer, channels] of [
+            ['conv1', 6],
+            ['conv2', 8],
+            ['logits', 0],
+          ] as const) {
+            // prettier-ignore
             const kernel = valuesOf(stripped, `${layer}/kernel`);
             const perChannel = clusterPerChannel && channels > 0;
             for (let channel = 0; channel < (perChannel ? channels : 1); channel++) {

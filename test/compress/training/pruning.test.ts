@@ -190,7 +190,7 @@ describe('pruning: steps, schedules and saving', () => {
     expect(sparsityIn(pruned, 'conv2/kernel')).to.equal(0.5);
   });
 
-  it('P28, W26 (held differently): a checkpoint in the middle of an epoch stores moved weights, but what it computes with is sparse', async () => {
+  it('P28 (held differently), W26: a checkpoint in the middle of an epoch stores moved weights, but what it computes with is sparse', async () => {
     const pruned = pruneLowMagnitude(smallCnn(), half);
     const controller = new AbortController();
     const name = path.join(folder, 'middle');
@@ -210,7 +210,7 @@ describe('pruning: steps, schedules and saving', () => {
     expect(await predict(stripPruning(loaded), images.x)).to.deep.equal(await predict(loaded, images.x));
   });
 
-  it('P10, P34 (held differently): one file format holds model, masks and schedules, and loads without a scope of custom objects', async () => {
+  it('P10 (held differently), P34: one file format holds model, masks and schedules, and loads without a scope of custom objects', async () => {
     const schedules = [
       constantSparsity({ targetSparsity: 0.3, beginStep: 2, endStep: 9, frequency: 3 }),
       polynomialDecay({ initialSparsity: 0.1, finalSparsity: 0.7, beginStep: 1, endStep: 6, power: 2, frequency: 2 }),
