@@ -61,7 +61,7 @@ export function sequenceNet(): Model {
   return createModel(g.build(g.dense(x, { name: 'logits', units: 4 })), { seed: 4 });
 }
 
-/** Every layer type with a kernel over images `[8, 8, 3]` that can train: conv2d, depthwise, separable, dense. */
+/** Every layer type with a kernel over images `[8, 8, 3]` but transposed ones: conv2d, depthwise, separable, dense. */
 export function imageNet(): Model {
   const g = new GraphBuilder('image');
   let x = g.conv2d(g.input([8, 8, 3]), { name: 'conv2d', filters: 8, kernelSize: 3, useBias: false });
@@ -72,11 +72,11 @@ export function imageNet(): Model {
   return createModel(g.build(g.dense(x, { name: 'logits', units: 4 })), { seed: 4 });
 }
 
-/** A transposed convolution 2 → 4 channels behind an input of 4×4×2. */
+/** A transposed convolution 2 → 4 channels behind an input of 4×4×2, then a dense layer. */
 export function transposedNet(): Model {
   const g = new GraphBuilder('transposed');
-  const x = g.conv2dTranspose(g.input([4, 4, 2]), { name: 'transposed', filters: 4, kernelSize: 3, strides: 2 });
-  return createModel(g.build(x), { seed: 4 });
+  const x = g.conv2dTranspose(g.input([4, 4, 2]), { name: 'transposed', filters: 4, kernelSize: 3, strides: 2, activation: 'relu' });
+  return createModel(g.build(g.dense(g.globalAveragePool2d(x), { name: 'logits', units: 4 })), { seed: 4 });
 }
 
 /** Two dense branches of one input, added. */

@@ -42,7 +42,13 @@ describe('density-based centroids', () => {
     const nine = Float32Array.from({ length: 9 }, (_, i) => i + 1);
     expect([distribution(nine, 99), distribution(nine, -20)]).to.deep.equal([1, 0]);
     const next = randomNumbers(5);
-    for (const [size, k] of [[40, 4], [500, 8], [3000, 16], [9, 5]]) { // prettier-ignore
+    for (const [size, k] of [
+      [40, 4],
+      [500, 8],
+      [3000, 16],
+      [9, 5],
+    ]) {
+      // prettier-ignore
       const weights = Float32Array.from({ length: size }, () => (next() - 0.5) * next() * 4);
       expectSame(initialCentroids(weights, 'density-based', k, false, 0), densityBased(weights, k), `${size} weights, K ${k}`);
     }

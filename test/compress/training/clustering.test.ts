@@ -15,7 +15,7 @@ import { createModel } from '#lib/graph/initialize.js';
 import { cloneModel, type Model } from '#lib/graph/model.js';
 import { adam, adamw } from '#lib/train/optimizers.js';
 import { channelOf, distinct, smallCnn, twoDense, valuesOf } from '../../support/models.js';
-import { fingerprint, imageNet, images, reload, rowsOf, train, twoBranches } from '../../support/training.js';
+import { fingerprint, imageNet, images, reload, rowsOf, sequenceNet, train, transposedNet, twoBranches } from '../../support/training.js';
 
 const silent = { onNotice: () => undefined };
 const kernels = (model: Model): string[] => [...model.chains.keys()];
@@ -76,6 +76,20 @@ describe('clustering: values', () => {
     const kernel = valuesOf(stripClustering(clustered), 'dense1/kernel');
     expect([...kernel.slice(0, 10)].every((value) => Object.is(value, 0))).to.equal(true);
     expect(distinct(kernel)).to.be.at.most(Math.min(before, 6));
+  });
+
+  it('C14 (held differently): kernels of sequences and a transposed convolution end with at most eight values; it is 2-D here', async () => {
+    for (const [model, data] of [
+      [sequenceNet(), rowsOf([16, 3])],
+      [transposedNet(), rowsOf([4, 4, 2])],
+    ] as const) {
+      // prettier-ignore
+      const clustered = clusterWeights(model, { numberOfClusters: 8, layers: () => true });
+      await train(clustered, data, { epochs: 2 });
+      const stripped = stripClustering(clustered);
+      for (const weight of kernels(clustered)) expect(distinct(valuesOf(stripped, weight)), weight).to.be.within(2, 8);
+      expect(await predict(stripped, data.x)).to.deep.equal(await predict(clustered, data.x));
+    }
   });
 
   it('C16: weights, centroids and bias all change with every step', async () => {
