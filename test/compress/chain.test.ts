@@ -17,6 +17,7 @@ import { encodeTflite } from '#lib/formats/tflite/write.js';
 import type { Model } from '#lib/graph/model.js';
 import { fit } from '#lib/train/fit.js';
 import { adam } from '#lib/train/optimizers.js';
+import { distinct, valuesOf } from '../support/models.js';
 import { realData, smallClassifier } from '../support/small-images.js';
 
 const CLUSTERS = 8;
@@ -86,6 +87,34 @@ for (const { name, load } of realData) {
         this.skip();
       }
       ({ train, test } = data);
+    });
+
+    it('C51: clustered at K = 8, every way: accurate, at most 8 values in each codebook, biases free', async () => {
+      const learn = (model: Model, epochs: number, learningRate: number) =>
+        fit(model, { train, epochs, batchSize: 32, optimizer: adam({ learningRate }), seed: 1 });
+      const model = smallClassifier(train.inputShape);
+      await learn(model, 7, 1e-3);
+      const biases = ['conv/bias', 'dense/bias'];
+      const counts = (source: Model): number[] => biases.map((bias) => distinct(valuesOf(source, bias)));
+      for (const centroidInit of ['density-based', 'kmeans++'] as const) {
+        for (const [preserveSparsity, clusterPerChannel] of [
+          [false, false],
+          [false, true],
+          [true, false],
+          [true, true],
+        ] as const) {
+          const options = { numberOfClusters: CLUSTERS, centroidInit, preserveSparsity, clusterPerChannel, ...quiet };
+          const clustering = clusterWeights(model, options);
+          await learn(clustering, 4, 1e-5);
+          const clustered = stripClustering(clustering);
+          expect((await evaluate(clustered, test)).accuracy).to.be.above(0.8);
+          for (const { layer, distinctValuesPerCodebook, perChannel } of certifyWeights(clustered)) {
+            expect(distinctValuesPerCodebook, layer).to.be.within(2, CLUSTERS);
+            expect(perChannel, layer).to.equal(clusterPerChannel && layer === 'conv');
+          }
+          expect(counts(clustered)).to.deep.equal(counts(model));
+        }
+      }
     });
 
     it('X11: accurate at every stage; zeros, values and codes kept to the file', async () => {
