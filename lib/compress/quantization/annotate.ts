@@ -1,6 +1,7 @@
 import { PcqatError } from '../../errors.js';
 import type { Model } from '../../graph/model.js';
 import type { GraphNode } from '../../graph/types.js';
+import { requireModel } from '../state.js';
 import { checkConfig, type QuantizeConfig } from './config.js';
 
 /** A model and the layers that `quantizeApply` is to quantize. Annotation changes no prediction. */
@@ -16,6 +17,7 @@ export interface AnnotatedModel {
  * Marks every layer for quantization (tfmot `quantize_annotate_model`).
  *
  * @param model - a model, or one that has annotations already: their configs are kept
+ * @throws {@link PcqatError} `ERR_OPTION` when it is neither
  * @example
  * ```ts
  * import { quantizeAnnotateModel, zoo } from 'pcqat';
@@ -24,8 +26,8 @@ export interface AnnotatedModel {
  * ```
  */
 export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedModel {
-  const source = 'model' in model ? model.model : model;
-  return { ...annotated(model), layers: new Set(annotatable(source).map((node) => node.name)) };
+  const before = annotated(model);
+  return { ...before, layers: new Set(annotatable(before.model).map((node) => node.name)) };
 }
 
 /**
@@ -35,7 +37,8 @@ export function quantizeAnnotateModel(model: Model | AnnotatedModel): AnnotatedM
  * @param model - a model, or one that has annotations already: the new ones are added
  * @param layers - node names, or a predicate
  * @param config - how to quantize them. Default: as the scheme does it, or as an earlier annotation of the layer says
- * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers, `ERR_OPTION` for a bad config, naming layer and field
+ * @throws {@link PcqatError} `ERR_UNKNOWN_LAYER` that lists the layers; `ERR_OPTION` for something else than a model or for a bad config,
+ *   naming layer and field
  * @example
  * ```ts
  * import { quantizeAnnotateLayer, quantizeApply, zoo } from 'pcqat';
@@ -69,7 +72,9 @@ export function quantizeAnnotateLayer(
 }
 
 function annotated(model: Model | AnnotatedModel): Required<AnnotatedModel> {
-  return 'model' in model ? { configs: new Map(), ...model } : { model, layers: new Set(), configs: new Map() };
+  const isAnnotated = typeof model === 'object' && model !== null && 'model' in model;
+  requireModel(isAnnotated ? model.model : model);
+  return isAnnotated ? { configs: new Map(), ...model } : { model, layers: new Set(), configs: new Map() };
 }
 
 /** Everything but the input, which is quantized whenever a layer that reads it is. */

@@ -107,6 +107,60 @@ describe('placement of fake quantization', () => {
     expect(place(graph, ['dense2']).outputs).to.not.include('input');
   });
 
+  for (const layer of ['convolution', 'depthwise', 'dense'] as const) {
+    for (const relu of [undefined, 'relu', 'relu6'] as const) {
+      it(`Q22: ${layer}, batch norm${relu === undefined ? '' : `, ${relu}`}: one fake quantization, behind the last; nothing is rewritten`, () => {
+        const graph = graphOf((g, x) => {
+          if (layer === 'convolution') x = g.conv2d(x, { name: 'weights', filters: 3, kernelSize: 3 });
+          else if (layer === 'depthwise') x = g.depthwiseConv2d(x, { name: 'weights', kernelSize: 3 });
+          else x = g.dense(g.flatten(x), { name: 'weights', units: 3 });
+          x = g.batchNorm(x, { name: 'norm' });
+          return relu === undefined ? x : g[relu](x, { name: 'last' });
+        });
+        const before = JSON.stringify(graph);
+        expect(place(graph)).to.deep.equal({ outputs: ['input', relu === undefined ? 'norm' : 'last'], weights: ['weights'] });
+        // They are one operator once the layer with the weights is annotated.
+        const others = graph.nodes.map((node) => node.name).filter((name) => name !== 'norm' && name !== 'last');
+        expect(place(graph, others)).to.deep.equal(place(graph));
+        expect(JSON.stringify(graph)).to.equal(before);
+      });
+    }
+  }
+
+  it('Q27: chains, branches and repeated patterns are found wherever they stand, each once', () => {
+    const block = (g: GraphBuilder, x: Value, name: string): Value =>
+      g.relu(g.batchNorm(g.conv2d(x, { name, filters: 4, kernelSize: 1 }), { name: `${name}_bn` }), { name: `${name}_relu` });
+    const chain = graphOf((g, x) => block(g, block(g, block(g, x, 'a'), 'b'), 'c'));
+    expect(place(chain).outputs).to.deep.equal(['input', 'a_relu', 'b_relu', 'c_relu']);
+    // The last node of a pattern may have two readers, the ones before may not.
+    const branch = graphOf((g, x) => {
+      const head = block(g, x, 'a');
+      return g.add(block(g, head, 'b'), head, { name: 'sum' });
+    });
+    expect(place(branch).outputs).to.deep.equal(['input', 'a_relu', 'b_relu', 'sum']);
+    const inside = graphOf((g, x) => {
+      const norm = g.batchNorm(g.conv2d(x, { name: 'a', filters: 4, kernelSize: 1 }), { name: 'norm' });
+      return g.add(g.relu(norm, { name: 'r' }), norm, { name: 'sum' });
+    });
+    expect(place(inside).outputs).to.deep.equal(['input', 'norm', 'r', 'sum']);
+  });
+
+  it('Q27: only annotated layers take part, and the order of nodes or of annotations does not matter', () => {
+    const { graph } = smallCnn();
+    const names = graph.nodes.map((node) => node.name);
+    expect(place(graph, [...names].reverse())).to.deep.equal(place(graph, names));
+    expect(place(graph, [])).to.deep.equal({ outputs: [], weights: [] });
+    expect(place(graph, ['relu1', 'bn2']).weights).to.deep.equal([]);
+    // Topological orders of one graph: the branches swapped.
+    const ordered = (swap: boolean): Graph =>
+      graphOf((g, x) => {
+        const conv = (name: string): Value => g.conv2d(x, { name, filters: 4, kernelSize: 1 });
+        const [a, b] = swap ? [conv('b'), conv('a')].reverse() : [conv('a'), conv('b')];
+        return g.relu(g.add(a!, b!, { name: 'sum' }), { name: 'r' });
+      });
+    expect(place(ordered(true)).outputs).to.have.members(place(ordered(false)).outputs);
+  });
+
   it('Q17, 3.2: leaky ReLU, hard-swish, upsampling, multiply and the 1-D average pools are quantized; a convolution before them too', () => {
     const graph = graphOf((g, x) => {
       x = g.leakyRelu(g.conv2d(x, { name: 'c', filters: 4, kernelSize: 1 }), { name: 'leaky' });

@@ -3,10 +3,19 @@ import { clusterWeights, type ClusterOptions } from '#lib/compress/clustering/cl
 import { stripClustering } from '#lib/compress/clustering/strip.js';
 import { materializeWeight } from '#lib/compress/materialize.js';
 import { quantizeModel } from '#lib/compress/quantization/apply.js';
-import { Default8BitClusterPreserveQuantizeScheme, type ClusterPreserveOptions } from '#lib/compress/quantization/schemes.js';
+import { isWeighted } from '#lib/compress/registry.js';
+import {
+  Default8BitClusterPreserveQuantizeScheme,
+  Default8BitPrunePreserveQuantizeScheme,
+  Default8BitQuantizeScheme,
+  type ClusterPreserveOptions,
+  type QuantizeScheme,
+} from '#lib/compress/quantization/schemes.js';
+import { pruneLowMagnitude } from '#lib/compress/sparsity/prune.js';
 import { GraphBuilder } from '#lib/graph/builder.js';
 import { createModel } from '#lib/graph/initialize.js';
 import type { Model } from '#lib/graph/model.js';
+import { expectCode } from '../../support/errors.js';
 import { channelOf, collect, distinct, smallCnn, twoDense, valuesOf, zeroHalf } from '../../support/models.js';
 
 const silent = { onNotice: () => undefined };
@@ -144,6 +153,38 @@ describe('cluster-preserving scheme', () => {
     });
     for (let channel = 0; channel < 12; channel++) {
       expect(distinct(channelOf(materializeWeight(cqat, 'conv/kernel'), 12, channel))).to.equal(4);
+    }
+  });
+
+  it('X1: every layer with a kernel is known to all techniques, weightless layers pass, and what is no scheme is refused', () => {
+    const layers = ['conv', 'up', 'dw', 'line', 'dwLine', 'logits'];
+    const g = new GraphBuilder('all');
+    let x = g.conv2d(g.input([6, 6, 3]), { name: 'conv', filters: 6, kernelSize: 3, activation: 'relu' });
+    x = g.depthwiseConv2d(g.conv2dTranspose(x, { name: 'up', filters: 4, kernelSize: 2 }), { name: 'dw', kernelSize: 3 });
+    x = g.conv1d(g.reshape(g.maxPool2d(x, { poolSize: 1 }), [9, 4]), { name: 'line', filters: 4, kernelSize: 3 });
+    x = g.globalAveragePool1d(g.relu(g.depthwiseConv1d(x, { name: 'dwLine', kernelSize: 3 })));
+    const sparse = createModel(g.build(g.softmax(g.dense(x, { name: 'logits', units: 4 }))), { seed: 3 });
+    expect(new Set(sparse.graph.nodes.filter(isWeighted).map((node) => node.op)).size, 'every type with a kernel').to.equal(layers.length);
+    for (const layer of layers) zeroHalf(sparse, `${layer}/kernel`);
+    const pruned = pruneLowMagnitude(sparse, { layers, ...silent });
+    const clustering = clusterWeights(sparse, { layers, numberOfClusters: 4, preserveSparsity: true, ...silent });
+    for (const model of [pruned, clustering]) expect([...model.chains.keys()]).to.deep.equal(layers.map((layer) => `${layer}/kernel`));
+    const source = stripClustering(clustering);
+    for (const [scheme, technique] of [
+      [new Default8BitQuantizeScheme(), 'qat'],
+      [new Default8BitPrunePreserveQuantizeScheme(), 'pqat'],
+      [new Default8BitClusterPreserveQuantizeScheme({ preserveSparsity: false }), 'cqat'],
+      [new Default8BitClusterPreserveQuantizeScheme(), 'pcqat'],
+    ] as const) {
+      const { chains, quantizers } = quantizeModel(source, { scheme, ...silent });
+      expect([...chains].map(([name, chain]) => [name, chain.technique])).to.deep.equal(
+        layers.map((layer) => [`${layer}/kernel`, technique]),
+      );
+      // Weightless layers, and where activations are quantized, are the same for every scheme.
+      expect([...quantizers.keys()]).to.deep.equal([...quantizeModel(source).quantizers.keys()]);
+    }
+    for (const scheme of [{}, { planWeight: 'yes' }, Default8BitQuantizeScheme]) {
+      expectCode(() => quantizeModel(source, { scheme: scheme as unknown as QuantizeScheme }), 'ERR_OPTION', /quantize scheme/);
     }
   });
 
