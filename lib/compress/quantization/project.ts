@@ -52,6 +52,8 @@ export function projectCodebooks(model: Model, options: ProjectOptions = {}): Mo
   const draft = draftOf(model);
   for (const [parameter, { codebook, fakeQuant }] of model.chains) {
     if (codebook === undefined || fakeQuant === undefined || codebook.frozen === true) continue;
+    // Other ranges have no grid that int8 weights could lie on; `convertToInt8` refuses them.
+    if (fakeQuant.symmetric === false || fakeQuant.narrowRange === false || (fakeQuant.update ?? 'lastValue') !== 'lastValue') continue;
     if (fakeQuant.perChannel && !codebook.perChannel) {
       const message = 'Its codebook is for the whole tensor but its scales are per channel, so there is no common grid; it stays as it is.';
       onNotice({ code: 'no-common-grid', layer: parameter.slice(0, parameter.lastIndexOf('/')), message });
