@@ -93,6 +93,10 @@ void maximum(int64_t count, const float* x, float* y) {
   });
 }
 
+void multiply(int64_t count, const float* a, const float* b, float* y) {
+  for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, access.load(a + i) * access.load(b + i)); });
+}
+
 bool all_finite(int64_t count, const float* x) {
   Vec seen[4] = {};  // 0 while every factor is finite, then NaN
   int64_t i = 0;

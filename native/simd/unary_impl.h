@@ -143,10 +143,6 @@ void unary_gradient(int64_t count, const Unary& function, const float* x, const 
   });
 }
 
-void multiply(int64_t count, const float* a, const float* b, float* y) {
-  for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, access.load(a + i) * access.load(b + i)); });
-}
-
 }  // namespace
 }  // namespace PCQAT_ISA_NAMESPACE
 }  // namespace pcqat

@@ -66,6 +66,9 @@ void test_loss(Checks& checks);
 void test_optim(Checks& checks);
 void test_weight_chain(Checks& checks);
 void test_unary(Checks& checks);
+void test_multiply(Checks& checks);
+void test_concat(Checks& checks);
+void test_conv_transpose(Checks& checks);
 void test_upsample(Checks& checks);
 void test_thread_pool(Checks& checks);
 

@@ -12,6 +12,9 @@ int main() {
   pcqat::test::test_fake_quant(checks);
   pcqat::test::test_pool(checks);
   pcqat::test::test_unary(checks);
+  pcqat::test::test_multiply(checks);
+  pcqat::test::test_concat(checks);
+  pcqat::test::test_conv_transpose(checks);
   pcqat::test::test_upsample(checks);
   pcqat::test::test_loss(checks);
   pcqat::test::test_optim(checks);
