@@ -2,10 +2,12 @@ import type { Isa } from '../../binding.js';
 import type { BatchOptions } from '../data/batches.js';
 import type { DataSource } from '../data/types.js';
 import { PcqatError } from '../errors.js';
-import type { Model } from '../graph/model.js';
+import type { ActivationQuantizer } from '../compress/chains.js';
+import { cloneModel, type Model } from '../graph/model.js';
 import { checkDataset, isDataset } from './check-data.js';
 import { lower } from './lower.js';
 import { ModelSession } from './model-session.js';
+import { adam } from './optimizers.js';
 import { pass } from './pass.js';
 
 /** Options of {@link calibrate}. */
@@ -37,14 +39,35 @@ function dataRanges(model: Model): string[] {
   return [...model.quantizers].filter(([, { rangeInit, update }]) => rangeInit === 'data' && update !== 'none').map(([node]) => node);
 }
 
+/** What {@link calibrateRanges} takes besides the options of {@link calibrate}. */
+interface CalibrateRangesOptions extends CalibrateOptions, Partial<BatchOptions> {
+  /**
+   * Whose mean and variance batch norms use: `moving`, their own, as at inference; `batch`, each batch's, as in training. In a network that
+   * was hardly trained they differ so much that ranges from the one would clip most of the other. Default `moving`.
+   */
+  readonly statistics?: 'moving' | 'batch';
+}
+
+/** A copy whose training forward widens the ranges to the data; nothing that the pass changes reaches the model. */
+function observerOf(model: Model): Model {
+  const observing = ([node, quantizer]: [string, ActivationQuantizer]): [string, ActivationQuantizer] => [
+    node,
+    quantizer.update === 'none' ? quantizer : { ...quantizer, update: 'runningMinMax' },
+  ];
+  return { ...cloneModel(model), quantizers: new Map([...model.quantizers].map(observing)) };
+}
+
 /** {@link calibrate} with the order of batches given: `fit` uses the shuffled order of its first epoch. */
-export async function calibrateRanges(model: Model, data: DataSource, options: CalibrateOptions & Partial<BatchOptions>): Promise<void> {
+export async function calibrateRanges(model: Model, data: DataSource, options: CalibrateRangesOptions): Promise<void> {
   const { maxBatches = Infinity, ranges = 'all', threads, signal, isa, batchSize = 32, shuffle = false, seed = 0 } = options;
   const nodes = ranges === 'all' ? dataRanges(model) : uncalibrated(model);
   if (nodes.length === 0) return;
-  const lowered = lower(model);
-  const session = new ModelSession(model, lowered, {
+  const asTraining = options.statistics === 'batch' && model.graph.nodes.some(({ op }) => op === 'batchNorm');
+  const observed = asTraining ? observerOf(model) : model;
+  const lowered = lower(observed);
+  const session = new ModelSession(observed, lowered, {
     maxBatch: batchSize,
+    ...(asTraining ? { optimizer: adam().spec } : {}),
     ...(threads === undefined ? {} : { threads }),
     ...(isa === undefined ? {} : { isa }),
   });
@@ -61,12 +84,12 @@ export async function calibrateRanges(model: Model, data: DataSource, options: C
       name: 'calibration data',
     })) {
       signal?.throwIfAborted();
-      await session.forward(batch.x, { mode: 'observe', resetRanges: count === 0 });
+      await session.forward(batch.x, asTraining ? { mode: 'training' } : { mode: 'observe', resetRanges: count === 0 });
       if (++count >= maxBatches) break;
     }
-    for (const node of nodes) {
-      session.pull(`${node}:min`);
-      session.pull(`${node}:max`);
+    for (const name of nodes.flatMap((node) => [`${node}:min`, `${node}:max`])) {
+      session.pull(name);
+      model.tensors.get(name)?.data.set(observed.tensors.get(name)?.data ?? []);
     }
   } finally {
     session.dispose();

@@ -85,6 +85,7 @@ async function calibrateFirst(model: Model, settings: FitSettings): Promise<void
   const { train, batchSize, shuffle, seed, calibrationBatches: maxBatches, augment, threads, signal, isa } = settings;
   await calibrateRanges(model, train, {
     ranges: 'missing',
+    statistics: 'batch',
     maxBatches,
     batchSize,
     shuffle,

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { calibrate, type Model, quantizeModel } from '#lib/index.js';
+import { adam, calibrate, fit, type Model, quantizeModel } from '#lib/index.js';
+import { calibrateRanges } from '#lib/train/calibrate.js';
 import type { ActivationQuantizer } from '#lib/compress/chains.js';
 import { expectRejection } from '../support/errors.js';
 import { toyData, toyModel } from './toy.js';
@@ -57,6 +58,27 @@ describe('calibrate', () => {
     const reason = new Error('stop');
     const error = await calibrate(model, data, { signal: AbortSignal.abort(reason) }).catch((caught: unknown) => caught);
     expect(error).to.equal(reason);
+  });
+
+  it('W21, W22: fit takes missing ranges with the statistics that training uses, so a fresh network learns from the first step', async () => {
+    // With small inputs the moving statistics of a fresh batch norm give small outputs; those of each batch give up to 3 or so.
+    const small = { ...data, x: data.x.map((value) => value / 4) };
+    const model = quantizeModel(toyModel());
+    const moving = toyModel().tensors.get('conv_bn/moving_variance')!.data;
+    await calibrateRanges(model, small, { statistics: 'batch', batchSize: 40 });
+    expect(range(model, 'conv_relu')[0]).to.equal(0);
+    expect(range(model, 'conv_relu')[1]).to.be.within(1.5, 6);
+    expect(model.tensors.get('conv_bn/moving_variance')!.data).to.deep.equal(moving);
+    const inference = quantizeModel(toyModel());
+    await calibrate(inference, small);
+    expect(range(inference, 'conv_relu')[1]).to.be.lessThan(range(model, 'conv_relu')[1]! / 3);
+    const { epochs } = await fit(quantizeModel(toyModel()), {
+      train: small,
+      epochs: 8,
+      batchSize: 20,
+      optimizer: adam({ learningRate: 0.01 }),
+    });
+    expect(epochs.at(-1)!.loss).to.be.lessThan(epochs[0]!.loss / 2);
   });
 
   it('rejects bad data and options', async () => {
