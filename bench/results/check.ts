@@ -1,5 +1,12 @@
-import type { ColumnReport, Report } from '#lib/index.js';
+import type { ColumnReport, Fidelity, Report } from '#lib/index.js';
 import type { Goal } from './experiments.js';
+
+/** What one seed gives. */
+export interface SeedResult {
+  readonly report: Report;
+  /** Of the PCQAT column. */
+  readonly fidelity: Fidelity;
+}
 
 /** Whether a goal is reached, and the figures that say so. */
 export interface GoalResult {
@@ -18,14 +25,9 @@ function column(report: Report, name: string): ColumnReport {
   return found;
 }
 
-function fidelityOf(report: Report): { readonly agreement: number; readonly meanSteps: number } {
-  const { fidelity } = column(report, 'pcqat');
-  if (fidelity === undefined) throw new Error(`the PCQAT column of seed ${report.seed} has no fidelity`);
-  return fidelity;
-}
-
 /** Checks one goal on the reports of all seeds. */
-export function checkGoal(goal: Goal, reports: readonly Report[]): GoalResult {
+export function checkGoal(goal: Goal, results: readonly SeedResult[]): GoalResult {
+  const reports = results.map(({ report }) => report);
   const pcqat = reports.map((report) => column(report, 'pcqat'));
   const baseline = reports.map((report) => column(report, 'baseline'));
   switch (goal.kind) {
@@ -75,7 +77,7 @@ export function checkGoal(goal: Goal, reports: readonly Report[]): GoalResult {
       };
     }
     case 'fidelity': {
-      const all = reports.map(fidelityOf);
+      const all = results.map(({ fidelity }) => fidelity);
       const [agreement, steps] = [mean(all.map((one) => one.agreement)), mean(all.map(({ meanSteps }) => meanSteps))];
       return {
         goal: `simulation and file agree in arg-max on ${percent(goal.agreement, 1)} of the test set, mean difference under ${goal.steps} step`,

@@ -30,6 +30,7 @@ const two: readonly ColumnName[] = ['baseline', 'pcqat'];
 const spokenDigits = {
   model: 'ds-cnn-l',
   data: { name: 'fsdd' },
+  epochs: 20,
   sparsity: 0.5,
   augment: { shift: [4, 0], noise: 0.05 },
 } satisfies RecipeInput;
@@ -41,7 +42,7 @@ export const experiments: readonly Experiment[] = [
   {
     name: 'ds-cnn-l-16',
     title: 'DS-CNN-L, spoken digits, 50 % zeros, 16 clusters',
-    recipe: { ...spokenDigits, clusters: 16 },
+    recipe: { ...spokenDigits, clusters: 16, outputs: { columns: [...two] } },
     goals: [{ kind: 'accuracy', points: 0.3 }, { kind: 'zeros', fraction: 0.5 }, { kind: 'codes', most: 16 }, fidelity],
   },
   {
@@ -63,6 +64,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: { name: 'mobilenet-v1', alpha: 1 },
       data: cifar,
+      epochs: 20,
       sparsity: 0.5,
       clusters: 16,
       augment: photographs,
@@ -82,6 +84,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: 'lenet5',
       data: { name: 'fashion-mnist', path: '$data/fashion-mnist' },
+      epochs: 20,
       sparsity: 0.75,
       clusters: 16,
       outputs: { columns: [...two] },

@@ -4,7 +4,9 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseRecipe, type RecipeInput, type Report, runRecipe } from '#lib/index.js';
 import { atomicWrite } from '#lib/formats/atomic-write.js';
+import type { SeedResult } from './check.js';
 import { experiments, type Experiment } from './experiments.js';
+import { fidelityOfRun } from './fidelity.js';
 import { experimentText } from './text.js';
 
 const { values, positionals } = parseArgs({
@@ -22,22 +24,24 @@ const { values, positionals } = parseArgs({
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
 function withSeed({ recipe }: Experiment, seed: number): RecipeInput {
-  const text = JSON.stringify({ ...recipe, outputs: { html: false, ...recipe.outputs }, seed });
+  const text = JSON.stringify({ ...recipe, outputs: { html: false, models: true, ...recipe.outputs }, seed });
   return JSON.parse(text.replaceAll('$data', () => JSON.stringify(path.resolve(values.data)).slice(1, -1))) as RecipeInput;
 }
 
-/** The report of one seed; a finished one in the output folder is used again. */
-async function runSeed(experiment: Experiment, seed: number): Promise<Report> {
+/** What one seed gives; a finished run in the output folder is used again. */
+async function runSeed(experiment: Experiment, seed: number): Promise<SeedResult> {
   const out = path.join(values.out, `${experiment.name}-${seed}`);
   const options = { out, onProgress: (event: { type: string }) => void (event.type === 'column' && note(JSON.stringify(event))) };
   const recipe = parseRecipe(withSeed(experiment, seed));
   note(`${experiment.name}, seed ${seed}`);
+  let report: Report;
   try {
-    return await runRecipe(recipe, { ...options, resume: true });
+    report = await runRecipe(recipe, { ...options, resume: true });
   } catch (error) {
     if ((error as { code?: string }).code !== 'ERR_OPTION') throw error; // nothing to resume: start
-    return runRecipe(recipe, { ...options, fresh: true });
+    report = await runRecipe(recipe, { ...options, fresh: true });
   }
+  return { report, fidelity: await fidelityOfRun(out, recipe) };
 }
 
 async function writeSection(file: string, name: string, text: string): Promise<void> {
@@ -52,9 +56,9 @@ const wanted = positionals.length === 0 ? experiments.map(({ name }) => name) : 
 for (const name of wanted) {
   const experiment = experiments.find((one) => one.name === name);
   if (experiment === undefined) throw new Error(`no experiment '${name}'; there are ${experiments.map((one) => one.name).join(', ')}`);
-  const reports: Report[] = [];
-  for (const seed of values.seeds.split(',').map(Number)) reports.push(await runSeed(experiment, seed));
-  const text = experimentText(experiment, reports);
-  process.stdout.write(`${values.json ? JSON.stringify({ name, reports }) : text}\n\n`);
+  const results: SeedResult[] = [];
+  for (const seed of values.seeds.split(',').map(Number)) results.push(await runSeed(experiment, seed));
+  const text = experimentText(experiment, results);
+  process.stdout.write(`${values.json ? JSON.stringify({ name, results }) : text}\n\n`);
   if (values.write !== undefined) await writeSection(values.write, name, text);
 }

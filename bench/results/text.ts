@@ -1,5 +1,5 @@
 import type { Report } from '#lib/index.js';
-import { checkGoal } from './check.js';
+import { checkGoal, type SeedResult } from './check.js';
 import type { Experiment } from './experiments.js';
 
 /** Mean, and the smallest and largest value. */
@@ -13,8 +13,9 @@ const percent = (value: number): string => (100 * value).toFixed(2);
 const bytes = (value: number): string => Math.round(value).toLocaleString('en');
 
 /** One experiment as Markdown: a column of the report per row, then its goals. */
-export function experimentText(experiment: Experiment, reports: readonly Report[]): string {
-  const [first] = reports as readonly [Report, ...Report[]];
+export function experimentText(experiment: Experiment, results: readonly SeedResult[]): string {
+  const reports = results.map(({ report }) => report);
+  const first = reports[0]!;
   const rows = Object.keys(first.columns).map((name) => {
     const all = reports.map((report) => report.columns[name]!);
     const share = all.map(({ gzipBytes }, i) => gzipBytes / (reports[i]!.columns.baseline?.gzipBytes ?? gzipBytes));
@@ -46,7 +47,7 @@ export function experimentText(experiment: Experiment, reports: readonly Report[
   const head = ['', 'float / fake-int8 %', 'INT8 %', 'gzip bytes', '% of baseline', 'zeros %', 'most codes'];
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const { budget, dataset, machine } = first;
-  const goals = experiment.goals.map((goal) => checkGoal(goal, reports));
+  const goals = experiment.goals.map((goal) => checkGoal(goal, results));
   return [
     `## ${experiment.title}`,
     '',
