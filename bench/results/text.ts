@@ -1,4 +1,3 @@
-import type { Report } from '#lib/index.js';
 import { checkGoal, type SeedResult } from './check.js';
 import type { Experiment } from './experiments.js';
 
