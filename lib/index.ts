@@ -79,6 +79,7 @@ export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js'
 export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
+export { exportInt8, type ExportOptions } from './evaluate/export.js';
 export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
 export { assertFidelity, measureFidelity, type Fidelity } from './evaluate/fidelity.js';
 export {
