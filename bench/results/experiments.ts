@@ -15,6 +15,12 @@ export type Goal =
   /** Simulation and file agree in arg-max on this fraction of the test set, and differ by less than so many steps on average. */
   | { readonly kind: 'fidelity'; readonly agreement: number; readonly steps: number };
 
+/** A target in place of the recipe's, for the curve of accuracy against sparsity and clusters. */
+export interface CurvePoint {
+  readonly sparsity: number;
+  readonly clusters: number;
+}
+
 /** One row of docs/results.md: a recipe and what it must show. */
 export interface Experiment {
   readonly name: string;
@@ -22,6 +28,8 @@ export interface Experiment {
   /** The folder of `--data` is put in for `$data`. */
   readonly recipe: RecipeInput;
   readonly goals: readonly Goal[];
+  /** What `--curve` runs besides, with the first seed. */
+  readonly curve?: readonly CurvePoint[];
 }
 
 const fidelity: Goal = { kind: 'fidelity', agreement: 0.999, steps: 1 };
@@ -75,8 +83,22 @@ export const experiments: readonly Experiment[] = [
   {
     name: 'resnet8-16',
     title: 'ResNet-8, CIFAR-10 subset, 75 % zeros, 16 clusters',
-    recipe: { model: 'resnet8', data: cifar, sparsity: 0.75, clusters: 16, augment: photographs, outputs: { columns: [...two] } },
+    recipe: {
+      model: 'resnet8',
+      data: cifar,
+      sparsity: 0.75,
+      clusters: 16,
+      augment: photographs,
+      outputs: { columns: ['baseline', 'pruned', 'pcqat'] },
+    },
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.75 }, { kind: 'codes', most: 16 }, fidelity],
+    curve: [
+      { sparsity: 0.25, clusters: 16 },
+      { sparsity: 0.5, clusters: 16 },
+      { sparsity: 0.625, clusters: 16 },
+      { sparsity: 0.75, clusters: 4 },
+      { sparsity: 0.75, clusters: 64 },
+    ],
   },
   {
     name: 'lenet5-16',

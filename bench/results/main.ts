@@ -5,9 +5,9 @@ import { parseArgs } from 'node:util';
 import { parseRecipe, type RecipeInput, type Report, runRecipe } from '#lib/index.js';
 import { atomicWrite } from '#lib/formats/atomic-write.js';
 import type { SeedResult } from './check.js';
-import { experiments, type Experiment } from './experiments.js';
+import { type CurvePoint, experiments, type Experiment } from './experiments.js';
 import { fidelityOfRun } from './fidelity.js';
-import { experimentText } from './text.js';
+import { curveText, experimentText } from './text.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -16,6 +16,8 @@ const { values, positionals } = parseArgs({
     seeds: { type: 'string', default: '1,2,3' },
     out: { type: 'string', default: 'build/results' },
     json: { type: 'boolean', default: false },
+    /** Also the points of the experiment's curve. */
+    curve: { type: 'boolean', default: false },
     /** Replaces the experiment's section of this Markdown file. */
     write: { type: 'string' },
   },
@@ -23,17 +25,19 @@ const { values, positionals } = parseArgs({
 
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
-function withSeed({ recipe }: Experiment, seed: number): RecipeInput {
-  const text = JSON.stringify({ ...recipe, outputs: { html: false, models: true, ...recipe.outputs }, seed });
+function withSeed({ recipe }: Experiment, seed: number, point?: CurvePoint): RecipeInput {
+  const columns = point === undefined ? {} : { columns: ['pcqat'] as const };
+  const text = JSON.stringify({ ...recipe, ...point, outputs: { html: false, models: true, ...recipe.outputs, ...columns }, seed });
   return JSON.parse(text.replaceAll('$data', () => JSON.stringify(path.resolve(values.data)).slice(1, -1))) as RecipeInput;
 }
 
 /** What one seed gives; a finished run in the output folder is used again. */
-async function runSeed(experiment: Experiment, seed: number): Promise<SeedResult> {
-  const out = path.join(values.out, `${experiment.name}-${seed}`);
+async function runSeed(experiment: Experiment, seed: number, point?: CurvePoint): Promise<SeedResult> {
+  const suffix = point === undefined ? '' : `-${point.sparsity}-${point.clusters}`;
+  const out = path.join(values.out, `${experiment.name}-${seed}${suffix}`);
   const options = { out, onProgress: (event: { type: string }) => void (event.type === 'column' && note(JSON.stringify(event))) };
-  const recipe = parseRecipe(withSeed(experiment, seed));
-  note(`${experiment.name}, seed ${seed}`);
+  const recipe = parseRecipe(withSeed(experiment, seed, point));
+  note(`${experiment.name}${suffix}, seed ${seed}`);
   let report: Report;
   try {
     report = await runRecipe(recipe, { ...options, resume: true });
@@ -58,7 +62,11 @@ for (const name of wanted) {
   if (experiment === undefined) throw new Error(`no experiment '${name}'; there are ${experiments.map((one) => one.name).join(', ')}`);
   const results: SeedResult[] = [];
   for (const seed of values.seeds.split(',').map(Number)) results.push(await runSeed(experiment, seed));
-  const text = experimentText(experiment, results);
+  const points: SeedResult[] = [];
+  for (const point of values.curve ? (experiment.curve ?? []) : []) points.push(await runSeed(experiment, results[0]!.report.seed, point));
+  const text = [experimentText(experiment, results), ...(points.length === 0 ? [] : [curveText(experiment, results[0]!, points)])].join(
+    '\n\n',
+  );
   process.stdout.write(`${values.json ? JSON.stringify({ name, results }) : text}\n\n`);
   if (values.write !== undefined) await writeSection(values.write, name, text);
 }

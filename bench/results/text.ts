@@ -11,6 +11,32 @@ function spread(values: readonly number[], text: (value: number) => string): str
 const percent = (value: number): string => (100 * value).toFixed(2);
 const bytes = (value: number): string => Math.round(value).toLocaleString('en');
 
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+/** Accuracy against sparsity and clusters, the experiment's own point included. */
+export function curveText({ name }: Experiment, own: SeedResult, points: readonly SeedResult[]): string {
+  const sorted = [own, ...points].sort((a, b) => a.report.sparsity - b.report.sparsity || a.report.clusters - b.report.clusters);
+  const rows = sorted.map(({ report }) => {
+    const { int8Accuracy, gzipBytes, zeros, maxCodes } = report.columns.pcqat!;
+    return [
+      percent(report.sparsity),
+      String(report.clusters),
+      percent(int8Accuracy),
+      bytes(gzipBytes),
+      (100 * zeros).toFixed(1),
+      String(maxCodes),
+    ];
+  });
+  const head = ['sparsity %', 'clusters', 'INT8 PCQAT %', 'gzip bytes', 'zeros %', 'most codes'];
+  return [
+    `Against sparsity and clusters, seed ${own.report.seed} (\`npm run results -- ${name} --curve\`):`,
+    '',
+    line(head),
+    line(head.map(() => '---:')),
+    ...rows.map(line),
+  ].join('\n');
+}
+
 /** One experiment as Markdown: a column of the report per row, then its goals. */
 export function experimentText(experiment: Experiment, results: readonly SeedResult[]): string {
   const reports = results.map(({ report }) => report);
@@ -44,7 +70,6 @@ export function experimentText(experiment: Experiment, results: readonly SeedRes
     ];
   });
   const head = ['', 'float / fake-int8 %', 'INT8 %', 'gzip bytes', '% of baseline', 'zeros %', 'most codes'];
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   const { budget, dataset, machine } = first;
   const goals = experiment.goals.map((goal) => checkGoal(goal, results));
   return [
