@@ -72,7 +72,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: { name: 'mobilenet-v1', alpha: 1 },
       data: cifar,
-      epochs: 20,
+      epochs: 15,
       sparsity: 0.5,
       clusters: 16,
       augment: photographs,
@@ -86,6 +86,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: 'resnet8',
       data: cifar,
+      epochs: 20,
       sparsity: 0.75,
       clusters: 16,
       augment: photographs,
@@ -94,7 +95,6 @@ export const experiments: readonly Experiment[] = [
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.75 }, { kind: 'codes', most: 16 }, fidelity],
     curve: [
       { sparsity: 0.5, clusters: 16 },
-      { sparsity: 0.625, clusters: 16 },
       { sparsity: 0.75, clusters: 64 },
     ],
   },
@@ -104,7 +104,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: 'lenet5',
       data: { name: 'fashion-mnist', path: '$data/fashion-mnist' },
-      epochs: 20,
+      epochs: 10,
       sparsity: 0.75,
       clusters: 16,
       outputs: { columns: [...two] },
