@@ -104,7 +104,7 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: 'lenet5',
       data: { name: 'fashion-mnist', path: '$data/fashion-mnist' },
-      epochs: 10,
+      epochs: 20,
       sparsity: 0.75,
       clusters: 16,
       outputs: { columns: [...two] },
