@@ -1,0 +1,61 @@
+#include "ops/requantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ops/chunks.h"
+#include "parallel/thread_pool.h"
+
+namespace pcqat {
+
+namespace {
+
+// Means of codes are fractions with a small denominator: what is as near to a half as this, is one.
+constexpr double kHalf = 1.0 / (1 << 10);
+
+// The integer that the kernel had: real values are off it by f32 rounding, and by `offset`.
+int32_t accumulator(const Accumulators& a, int64_t channel, float value) {
+  const double offset = a.offset.empty() ? 0 : a.offset[a.offset.size() > 1 ? channel : 0];
+  const double sum = std::round(value / a.scale[a.scale.size() > 1 ? channel : 0] - offset);
+  return static_cast<int32_t>(std::clamp(sum, -2147483648.0, 2147483647.0));
+}
+
+// The code minus its zero point.
+int64_t steps(const Requantization& r, int64_t channel, float value) {
+  const Accumulators& a = value < 0 && !r.negative.scale.empty() ? r.negative : r.accumulators;
+  const auto multiplier = [&] { return a.multiplier[a.multiplier.size() > 1 ? channel : 0]; };
+  switch (r.rounding) {
+    case CodeRounding::twice: return integer::multiply_twice_rounded(accumulator(a, channel, value), multiplier());
+    case CodeRounding::once: return integer::multiply_once_rounded(accumulator(a, channel, value), multiplier());
+    case CodeRounding::nearest: return static_cast<int64_t>(std::round(std::clamp(value / r.scale, -512.0f, 512.0f)));
+    case CodeRounding::code: {
+      const double code = std::clamp(static_cast<double>(value) / r.scale, -512.0, 512.0) + r.zero_point;
+      const double halves = std::round(2 * code);
+      return static_cast<int64_t>(std::round(std::abs(2 * code - halves) < 2 * kHalf ? halves / 2 : code)) - r.zero_point;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void requantize(int64_t count, int64_t channels, const Requantization& r, const float* x, float* y, const Context& context) {
+  const Chunks chunks = chunks_of(count / channels, kChunkElements / 8 / channels + 1);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const float value = x[row * channels + c];
+        float& out = y[row * channels + c];
+        if (!std::isfinite(value)) {
+          out = std::numeric_limits<float>::quiet_NaN();
+          continue;
+        }
+        const int32_t code = integer::clamp(steps(r, c, value) + r.zero_point, -128, 127);
+        out = r.scale * static_cast<float>(code - r.zero_point);
+      }
+    }
+  });
+}
+
+}  // namespace pcqat
