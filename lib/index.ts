@@ -80,7 +80,7 @@ export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
 export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
-export { assertFidelity, measureFidelity, type Fidelity } from './evaluate/fidelity.js';
+export { assertFidelity, type DeployedAgreement, type Fidelity, measureFidelity } from './evaluate/fidelity.js';
 export {
   findForeignRuntime,
   loadForeignRuntime,
@@ -147,6 +147,7 @@ export type {
   ColumnReport,
   DataReport,
   EpochReport,
+  AgreementReport,
   FidelityReport,
   Histogram,
   LayerReport,

@@ -102,7 +102,10 @@ function largest(kernel: Float32Array, channels: number, channelOf: (element: nu
 }
 
 /** `y = factor · (w * x) + offset` per channel: the batch norm and bias around the kernel. */
-function affine(model: Model, { layer, batchNorm, channels }: FoldOptions): { factors: Float32Array; offsets: Float32Array } {
+export function affine(
+  model: Model,
+  { layer, batchNorm, channels }: Pick<FoldOptions, 'layer' | 'batchNorm' | 'channels'>,
+): { factors: Float32Array; offsets: Float32Array } {
   const parameter = (name: string, fallback: number): Float32Array => {
     const data = model.tensors.get(name)?.data;
     return data instanceof Float32Array ? finite(data, name) : new Float32Array(channels).fill(fallback);
