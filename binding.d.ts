@@ -97,6 +97,13 @@ export type Requantization = {
       /** `nearest`: `value / scale` in f32, halves away from zero. `code`: the same with the zero point added first, as means of codes are. */
       readonly rounding: 'nearest' | 'code';
     }
+  | {
+      /** The kernel's own arithmetic, on the codes of the instruction's operands: its inputs are theirs, not its real output. */
+      readonly rounding: 'add';
+      readonly inputScale: number;
+      readonly otherScale: number;
+    }
+  | { readonly rounding: 'hardSwish'; readonly inputScale: number }
 );
 
 type Pair = readonly [number, number];
@@ -183,7 +190,14 @@ export type Instruction =
   | (Base & { readonly op: 'dropout'; /** fraction dropped, [0,1) */ readonly rate: number })
   | (Base & { readonly op: 'fakeQuant'; readonly fakeQuant: ActivationFakeQuant })
   /** In every mode of a forward; a training session refuses it. */
-  | (Base & { readonly op: 'requantize'; readonly requantization: Requantization })
+  | (Base & {
+      readonly op: 'requantize';
+      readonly requantization: Requantization;
+      /** Given exactly with `add`: the second operand, same shape. */
+      readonly other?: ValueId;
+      /** Bounds the codes as a fused activation does. */
+      readonly activation?: Activation;
+    })
   | (Base & { readonly op: 'softmax' });
 
 /**

@@ -122,9 +122,11 @@ function rounding(
     case 'RESIZE_BILINEAR':
       return { ...grid, rounding: 'code' };
     case 'ADD':
+      return { ...grid, rounding: 'add', inputScale: scaleOf(input), otherScale: scaleOf(file.input(operator, 1)) };
+    case 'HARD_SWISH':
+      return { ...grid, rounding: 'hardSwish', inputScale: scaleOf(input) };
     case 'LOGISTIC':
     case 'TANH':
-    case 'HARD_SWISH':
     case 'SOFTMAX':
       return { ...grid, rounding: 'nearest' };
     default:

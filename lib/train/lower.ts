@@ -89,19 +89,25 @@ class Lowering {
     const { head, relu } = group;
     const name = groupOutput(group);
     const shape = this.shapeOf(name);
+    const activation = relu === undefined ? 'none' : (relu.op as 'relu' | 'relu6');
     const requantization = this.#requantize.get(name);
     const quantizer = requantization === undefined ? group.quantizer : undefined;
     const inPlace = quantizer !== undefined && quantizesInPlace(head.op);
-    const separate = requantization !== undefined || (quantizer !== undefined && !inPlace);
+    const replaced = requantization?.rounding === 'add' || requantization?.rounding === 'hardSwish';
+    const separate = (requantization !== undefined && !replaced) || (quantizer !== undefined && !inPlace);
     let value = this.#value(separate ? `${name}:float` : name, shape);
-    if (head.op !== 'input') {
+    if (replaced) {
+      const [input = -1, other] = head.inputs.map((operand) => this.values.get(operand) ?? -1);
+      const base = { name, op: 'requantize', input, output: value, activation, requantization } as const;
+      this.instructions.push({ ...base, ...(other === undefined ? {} : { other }) });
+    } else if (head.op !== 'input') {
       this.#addChain(head);
       this.instructions.push(
         lowerNode(head, {
           inputs: head.inputs.map((input) => this.values.get(input) ?? -1),
           inputShape: this.shapeOf(head.inputs[0] ?? ''),
           output: value,
-          activation: relu === undefined ? 'none' : (relu.op as 'relu' | 'relu6'),
+          activation,
           positiveScale: this.#positiveScales.has(head.name),
           table: this.table,
           ...(inPlace ? { fakeQuant: this.#fakeQuant(name, quantizer) } : {}),
@@ -113,7 +119,7 @@ class Lowering {
       value = this.#value(name, shape);
       const base = { name, input, output: value };
       if (quantizer !== undefined) this.instructions.push({ ...base, op: 'fakeQuant', fakeQuant: this.#fakeQuant(name, quantizer) });
-      if (requantization !== undefined) this.instructions.push({ ...base, op: 'requantize', requantization });
+      else if (requantization !== undefined) this.instructions.push({ ...base, op: 'requantize', requantization });
     }
     this.values.set(name, value);
   }

@@ -116,15 +116,30 @@ void parse_accumulators(Fields& parent, const char* name, Accumulators& out) {
 
 void parse_requantization(Fields& parent, Requantization& out) {
   Fields fields(parent.get("requantization"), parent.path("requantization"));
-  out.rounding = fields.choice<CodeRounding>(
-      "rounding",
-      {{"twice", CodeRounding::twice}, {"once", CodeRounding::once}, {"nearest", CodeRounding::nearest}, {"code", CodeRounding::code}});
+  out.rounding = fields.choice<CodeRounding>("rounding", {{"twice", CodeRounding::twice},
+                                                          {"once", CodeRounding::once},
+                                                          {"nearest", CodeRounding::nearest},
+                                                          {"code", CodeRounding::code},
+                                                          {"add", CodeRounding::add},
+                                                          {"hardSwish", CodeRounding::hard_swish}});
   if (out.rounding == CodeRounding::twice || out.rounding == CodeRounding::once) {
     parse_accumulators(fields, "accumulators", out.accumulators);
     if (fields.has("negative")) parse_accumulators(fields, "negative", out.negative);
   }
-  out.scale = static_cast<float>(fields.number("scale"));
-  if (!(out.scale > 0 && std::isfinite(out.scale))) fields.fail("scale", "ERR_OPTION", "must be positive and fit into f32");
+  const auto scale = [&](const char* name) {
+    const float value = static_cast<float>(fields.number(name));
+    if (!(value > 0 && std::isfinite(value))) fields.fail(name, "ERR_OPTION", "must be positive and fit into f32");
+    return value;
+  };
+  out.scale = scale("scale");
+  const bool sum = out.rounding == CodeRounding::add;
+  if (sum || out.rounding == CodeRounding::hard_swish) {
+    out.operand_scales[0] = scale("inputScale");
+    if (sum) out.operand_scales[1] = scale("otherScale");
+    const bool fits = sum ? integer::make_add_scales(out.operand_scales[0], out.operand_scales[1], out.scale, out.sum)
+                          : integer::make_hard_swish(out.operand_scales[0], out.scale, out.hard_swish);
+    if (!fits) fields.fail("scale", "ERR_OPTION", "is too small beside the operands'");
+  }
   out.zero_point = static_cast<int32_t>(fields.integer("zeroPoint", -128, 127));
   fields.finish();
 }
@@ -184,7 +199,11 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
       in.bilinear = fields.choice<bool>("interpolation", {{"nearest", false}, {"bilinear", true}});
       break;
     case Op::fake_quant: parse_fake_quant(fields, in.fake_quant); break;
-    case Op::requantize: parse_requantization(fields, in.requantization); break;
+    case Op::requantize:
+      parse_requantization(fields, in.requantization);
+      if (in.requantization.rounding == CodeRounding::add) in.others = {fields.id("other")};
+      if (fields.has("activation")) in.activation = parse_activation(fields);
+      break;
     case Op::average_pool:
     case Op::max_pool:
       in.pool = fields.integers<2>("pool");

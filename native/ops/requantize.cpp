@@ -21,14 +21,19 @@ int32_t accumulator(const Accumulators& a, int64_t channel, float value) {
   return static_cast<int32_t>(std::clamp(sum, -2147483648.0, 2147483647.0));
 }
 
+// A code minus its zero point.
+int32_t nearest(float value, float scale) { return static_cast<int32_t>(std::round(std::clamp(value / scale, -512.0f, 512.0f))); }
+
 // The code minus its zero point.
-int64_t steps(const Requantization& r, int64_t channel, float value) {
+int64_t steps(const Requantization& r, int64_t channel, float value, float other) {
   const Accumulators& a = value < 0 && !r.negative.scale.empty() ? r.negative : r.accumulators;
   const auto multiplier = [&] { return a.multiplier[a.multiplier.size() > 1 ? channel : 0]; };
   switch (r.rounding) {
     case CodeRounding::twice: return integer::multiply_twice_rounded(accumulator(a, channel, value), multiplier());
     case CodeRounding::once: return integer::multiply_once_rounded(accumulator(a, channel, value), multiplier());
-    case CodeRounding::nearest: return static_cast<int64_t>(std::round(std::clamp(value / r.scale, -512.0f, 512.0f)));
+    case CodeRounding::nearest: return nearest(value, r.scale);
+    case CodeRounding::add: return r.sum(nearest(value, r.operand_scales[0]), nearest(other, r.operand_scales[1]));
+    case CodeRounding::hard_swish: return r.hard_swish(nearest(value, r.operand_scales[0]));
     case CodeRounding::code: {
       const double code = std::clamp(static_cast<double>(value) / r.scale, -512.0, 512.0) + r.zero_point;
       const double halves = std::round(2 * code);
@@ -40,19 +45,22 @@ int64_t steps(const Requantization& r, int64_t channel, float value) {
 
 }  // namespace
 
-void requantize(int64_t count, int64_t channels, const Requantization& r, const float* x, float* y, const Context& context) {
+void requantize(int64_t count, int64_t channels, const Requantization& r, Activation activation, const float* x, const float* other,
+                float* y, const Context& context) {
+  const int32_t low = activation == Activation::none ? -128 : r.zero_point;
+  const int32_t high = activation == Activation::relu6 ? std::min(127, r.zero_point + nearest(6, r.scale)) : 127;
   const Chunks chunks = chunks_of(count / channels, kChunkElements / 8 / channels + 1);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       for (int64_t c = 0; c < channels; ++c) {
-        const float value = x[row * channels + c];
-        float& out = y[row * channels + c];
-        if (!std::isfinite(value)) {
-          out = std::numeric_limits<float>::quiet_NaN();
+        const int64_t i = row * channels + c;
+        const float second = other == nullptr ? 0 : other[i];
+        if (!std::isfinite(x[i]) || !std::isfinite(second)) {
+          y[i] = std::numeric_limits<float>::quiet_NaN();
           continue;
         }
-        const int32_t code = integer::clamp(steps(r, c, value) + r.zero_point, -128, 127);
-        out = r.scale * static_cast<float>(code - r.zero_point);
+        const int32_t code = integer::clamp(steps(r, c, x[i], second) + r.zero_point, low, high);
+        y[i] = r.scale * static_cast<float>(code - r.zero_point);
       }
     }
   });

@@ -3,7 +3,8 @@
 
 #include <vector>
 
-#include "integer/rounding.h"
+#include "integer/add.h"
+#include "integer/hard_swish.h"
 #include "ops/common.h"
 
 namespace pcqat {
@@ -16,21 +17,28 @@ struct Accumulators {
 };
 
 enum class CodeRounding {
-  twice,    // the accumulator's: after the multiplication and after the shift
-  once,     // the accumulator's: once, as FULLY_CONNECTED does it
-  nearest,  // of value / scale in f32, halves away from zero
-  code,     // of value / scale + zero point, halves away from zero, as means of codes are rounded
+  twice,       // the accumulator's: after the multiplication and after the shift
+  once,        // the accumulator's: once, as FULLY_CONNECTED does it
+  nearest,     // of value / scale in f32, halves away from zero
+  code,        // of value / scale + zero point, halves away from zero, as means of codes are rounded
+  add,         // of the kernel itself, on the codes of the operands
+  hard_swish,  // the same
 };
 
 struct Requantization {
   CodeRounding rounding = CodeRounding::nearest;
-  Accumulators accumulators;  // twice, once
-  Accumulators negative;      // of values below 0, where their scales differ; else empty
+  Accumulators accumulators;         // twice, once
+  Accumulators negative;             // of values below 0, where their scales differ; else empty
+  float operand_scales[2] = {1, 1};  // add, hard_swish (the first)
+  integer::AddScales sum;
+  integer::HardSwish hard_swish;
   float scale = 1;
   int32_t zero_point = 0;
 };
 
-// y = the real values of the codes of x. NaN and infinity become NaN. y may alias x.
-void requantize(int64_t count, int64_t channels, const Requantization& r, const float* x, float* y, const Context& context);
+// y = the real values of the codes that the kernel gives, which `activation` bounds. x: the kernel's unrounded real output; for add and
+// hard_swish its real operands, `other` the second one. NaN and infinity become NaN.
+void requantize(int64_t count, int64_t channels, const Requantization& r, Activation activation, const float* x, const float* other,
+                float* y, const Context& context);
 
 }  // namespace pcqat

@@ -164,6 +164,9 @@ void check_requantize(const Check& c) {
                               std::to_string(size) + ".");
     }
   }
+  if (!c.in.others.empty() && c.second().shape != c.x.shape) {
+    c.fail("ERR_SHAPE", "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(c.second().shape) + ".");
+  }
   c.output(c.x.shape);
 }
 
