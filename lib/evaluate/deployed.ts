@@ -76,7 +76,10 @@ const gridOf = ({ scale, zeroPoint }: TfliteTensor): ActivationParameters => ({ 
 function ownGrid(model: Model, layer: Int8Layer): ActivationParameters | undefined {
   const quantizer = model.quantizers.get(layer.output);
   if (quantizer === undefined || !needsRange(layer) || layer.node.op === 'hardSwish') return undefined;
-  const [min, max] = (['min', 'max'] as const).map((which) => model.tensors.get(`${layer.output}:${which}`)?.data[0] ?? 0) as [number, number];
+  const [min, max] = (['min', 'max'] as const).map((which) => model.tensors.get(`${layer.output}:${which}`)?.data[0] ?? 0) as [
+    number,
+    number,
+  ];
   return activationParameters(min, max, quantizer);
 }
 
@@ -85,13 +88,7 @@ function sums(scale: number, multiplier: number, count?: number): RequantizedAcc
   return { scale: Float64Array.of(scale), multiplier: Float64Array.of(multiplier), ...(count === undefined ? {} : { count }) };
 }
 
-function rounding(
-  model: Model,
-  layer: Int8Layer,
-  file: File,
-  { operator }: Found,
-  grid: ActivationParameters,
-): Requantization | undefined {
+function rounding(model: Model, layer: Int8Layer, file: File, { operator }: Found, grid: ActivationParameters): Requantization | undefined {
   if (operator === undefined) return { ...grid, rounding: 'nearest' };
   const input = file.input(operator, 0);
   const output = grid.scale;

@@ -1,0 +1,62 @@
+import { deployedRounding } from '#lib/evaluate/deployed.js';
+import { dequantize, quantize } from '#lib/evaluate/int8.js';
+import type { TfliteModel, TfliteTensor } from '#lib/formats/tflite/types.js';
+import type { Model } from '#lib/graph/model.js';
+import { elementCount } from '#lib/graph/shapes.js';
+import { loadBinding } from '#lib/native.js';
+import { argmax } from '#lib/train/metrics.js';
+import { lower } from '#lib/train/lower.js';
+import { ModelSession } from '#lib/train/model-session.js';
+
+/** How a simulation and the executor compare, by tensor that the two have in common, in the file's order. */
+export interface Compared {
+  /** Values that are another code. */
+  readonly differing: ReadonlyMap<string, number>;
+  readonly values: number;
+  readonly total: number;
+  /** Rows with the same arg-max. */
+  readonly sameClass: number;
+  readonly outputs: Float32Array;
+}
+
+/** Both run on the int8 input that the rows of `x` give. `exact`: with the kernels' rounding; else plain fake quantization. */
+export async function compareValues(model: Model, file: TfliteModel, x: Float32Array, exact: boolean, threads = 1): Promise<Compared> {
+  const input = file.tensors[file.inputs[0]!]!;
+  const output = file.tensors[file.outputs[0]!]!;
+  const [width, codes] = [elementCount(input.shape), quantize(x, input) as Int8Array];
+  const rows = x.length / width;
+  const lowered = lower(model, exact ? { requantize: deployedRounding(model, file) } : {});
+  const simulation = new ModelSession(model, lowered, { maxBatch: rows, keepValues: true, threads });
+  const executor = new (loadBinding().IntegerSession)(file, { keepValues: true, threads: 1 });
+  try {
+    const outputs = await simulation.forward(dequantize(codes, input));
+    const common = file.tensors.flatMap((tensor, index) => {
+      const value = tensor.data === undefined && lowered.values.has(tensor.name) ? simulation.value(tensor.name) : undefined;
+      return value === undefined ? [] : [{ tensor, index, value }];
+    });
+    const differing = new Map(common.map(({ tensor }) => [tensor.name, 0]));
+    let sameClass = 0;
+    for (let row = 0; row < rows; row++) {
+      const deployed = dequantize(await executor.run(codes.subarray(row * width, (row + 1) * width)), output);
+      if (argmax(deployed) === argmax(rowOf(outputs, row, rows))) sameClass++;
+      for (const { tensor, index, value } of common) {
+        const found = dequantize(executor.getValue(index) as Int8Array, tensor);
+        differing.set(tensor.name, differing.get(tensor.name)! + countDiffering(rowOf(value, row, rows), found, tensor));
+      }
+    }
+    const values = common.reduce((sum, { value }) => sum + value.length, 0);
+    return { differing, values, total: [...differing.values()].reduce((a, b) => a + b, 0), sameClass, outputs };
+  } finally {
+    simulation.dispose();
+    executor.dispose();
+  }
+}
+
+function rowOf(values: Float32Array, row: number, rows: number): Float32Array {
+  const width = values.length / rows;
+  return values.subarray(row * width, (row + 1) * width);
+}
+
+function countDiffering(one: Float32Array, other: Float32Array, { scale }: TfliteTensor): number {
+  return one.reduce((count, value, i) => count + (Math.abs(value - other[i]!) < scale[0]! / 2 ? 0 : 1), 0);
+}
