@@ -86,7 +86,7 @@ export async function measureAgreement(
 }
 
 /**
- * The fidelity gate: the simulation with the kernels' rounding and exported file must give the same class for (nearly) every row, and outputs less than a step apart
+ * The fidelity gate: simulation and exported file must give the same class for (nearly) every row, and outputs less than a step apart
  * in the mean. The error names the first layer where they differ by more than two steps; where there is none, the one that differs most.
  *
  * @param subject - what {@link measureFidelity} found, or a certificate, whose facts about the data are taken

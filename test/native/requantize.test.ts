@@ -113,6 +113,22 @@ describe('requantize', () => {
     expect(Array.from(await run({ ...steps, rounding: 'nearest' }, Float32Array.of(3e38, -3e38)))).to.deep.equal([33.5, -30.25]);
   });
 
+  it('add: bounds the codes of the sum as a fused activation does', async () => {
+    const x = Float32Array.from({ length: 256 }, (_, i) => (i - 128) * 0.125);
+    const steps = { scale: 0.25, zeroPoint: -7 };
+    for (const activation of ['none', 'relu', 'relu6'] as const) {
+      const net = new Net([1]);
+      const half = net.add(0, [1], { op: 'requantize', requantization: { scale: 0.125, zeroPoint: 0, rounding: 'nearest' } });
+      const requantization = { ...steps, rounding: 'add', inputScale: 0.125, otherScale: 0.125 } as const;
+      net.add(half, [1], { op: 'requantize', other: half, requantization, activation });
+      const session = new binding.Session(net.spec, { maxBatch: x.length, training: false });
+      const [low, high] = { none: [-128, 127], relu: [-7, 127], relu6: [-7, 17] }[activation] as [number, number];
+      const expected = Array.from(x, (value) => real(Math.min(Math.max(value / 0.125 - 7, low), high), steps));
+      expect(Array.from(await session.forward(x))).to.deep.equal(expected);
+      session.dispose();
+    }
+  });
+
   it('code: f32 noise does not tip the half of a mean', async () => {
     const x = Float32Array.from({ length: 200 }, (_, i) => (i - 100.5) * 0.013 * (1 + (i % 2 ? 1e-6 : -1e-6)));
     const y = await run({ scale: 0.013, zeroPoint: 3, rounding: 'code' }, x);
