@@ -11,8 +11,8 @@ namespace pcqat {
 
 namespace {
 
-// Means of codes are fractions with a small denominator: what is as near to a half as this, is one.
-constexpr double kHalf = 1.0 / (1 << 10);
+// The mean of n codes is at least 1 / 2n off a half, or one: what is nearer than this (n below 2^11), is one, but for f32 rounding.
+constexpr double kHalf = 1.0 / (1 << 12);
 
 // The integer that the kernel had: real values are off it by f32 rounding, and by `offset`.
 int32_t accumulator(const Accumulators& a, int64_t channel, float value) {
@@ -21,8 +21,11 @@ int32_t accumulator(const Accumulators& a, int64_t channel, float value) {
   return static_cast<int32_t>(std::clamp(sum, -2147483648.0, 2147483647.0));
 }
 
-// A code minus its zero point.
+// A code minus its zero point, or beyond all codes.
 int32_t nearest(float value, float scale) { return static_cast<int32_t>(std::round(std::clamp(value / scale, -512.0f, 512.0f))); }
+
+// The same of an operand, whose code there is.
+int32_t operand(float value, float scale) { return std::clamp(nearest(value, scale), -255, 255); }
 
 // The code minus its zero point.
 int64_t steps(const Requantization& r, int64_t channel, float value, float other) {
@@ -32,8 +35,8 @@ int64_t steps(const Requantization& r, int64_t channel, float value, float other
     case CodeRounding::twice: return integer::multiply_twice_rounded(accumulator(a, channel, value), multiplier());
     case CodeRounding::once: return integer::multiply_once_rounded(accumulator(a, channel, value), multiplier());
     case CodeRounding::nearest: return nearest(value, r.scale);
-    case CodeRounding::add: return r.sum(nearest(value, r.operand_scales[0]), nearest(other, r.operand_scales[1]));
-    case CodeRounding::hard_swish: return r.hard_swish(nearest(value, r.operand_scales[0]));
+    case CodeRounding::add: return r.sum(operand(value, r.operand_scales[0]), operand(other, r.operand_scales[1]));
+    case CodeRounding::hard_swish: return r.hard_swish(operand(value, r.operand_scales[0]));
     case CodeRounding::code: {
       const double code = std::clamp(static_cast<double>(value) / r.scale, -512.0, 512.0) + r.zero_point;
       const double halves = std::round(2 * code);
