@@ -14,11 +14,11 @@ namespace {
 // The mean of n codes is at least 1 / 2n off a half, or one: what is nearer than this (n below 2^11), is one, but for f32 rounding.
 constexpr double kHalf = 1.0 / (1 << 12);
 
-// The integer that the kernel had: real values are off it by f32 rounding, and by `offset`.
+// The integer that the kernel had: real values are off it by f32 rounding, and by `offset`. Halves do not occur.
 int32_t accumulator(const Accumulators& a, int64_t channel, float value) {
   const double offset = a.offset.empty() ? 0 : a.offset[a.offset.size() > 1 ? channel : 0];
-  const double sum = std::round(value / a.scale[a.scale.size() > 1 ? channel : 0] - offset);
-  return static_cast<int32_t>(std::clamp(sum, -2147483648.0, 2147483647.0));
+  const double sum = value / a.scale[a.scale.size() > 1 ? channel : 0] - offset;
+  return static_cast<int32_t>(std::lrint(std::clamp(sum, -2147483648.0, 2147483647.0)));
 }
 
 // A code minus its zero point, or beyond all codes.
@@ -58,12 +58,9 @@ void requantize(int64_t count, int64_t channels, const Requantization& r, Activa
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t i = row * channels + c;
         const float second = other == nullptr ? 0 : other[i];
-        if (!std::isfinite(x[i]) || !std::isfinite(second)) {
-          y[i] = std::numeric_limits<float>::quiet_NaN();
-          continue;
-        }
-        const int32_t code = integer::clamp(steps(r, c, x[i], second) + r.zero_point, low, high);
-        y[i] = r.scale * static_cast<float>(code - r.zero_point);
+        const bool finite = std::isfinite(x[i]) && std::isfinite(second);
+        const int32_t code = finite ? integer::clamp(steps(r, c, x[i], second) + r.zero_point, low, high) : 0;
+        y[i] = finite ? r.scale * static_cast<float>(code - r.zero_point) : std::numeric_limits<float>::quiet_NaN();
       }
     }
   });
