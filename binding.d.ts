@@ -65,6 +65,47 @@ export interface ActivationFakeQuant {
   readonly decay?: number;
 }
 
+/** How the integer sums behind real values become codes. Arrays have 1 element, or one per channel (last axis). */
+export interface RequantizedAccumulators {
+  /** Real value of 1; positive. */
+  readonly scale: Float64Array;
+  /** Of the real bias in accumulators, what rounding it to an integer took away: subtracted again. Default 0. */
+  readonly offset?: Float64Array;
+  /** Real: accumulators to codes; positive, below 2^30. Becomes a fixed-point number as in the integer kernels. */
+  readonly multiplier: Float64Array;
+  /** The sum is divided by this (MEAN). Default 1. */
+  readonly count?: number;
+}
+
+/** The rounding of an integer kernel, applied to the real values that it stands for. */
+export type Requantization = {
+  /** Of the codes; `f32`. The result is `(code - zeroPoint) * scale`. */
+  readonly scale: number;
+  readonly zeroPoint: number;
+} & (
+  | {
+      /**
+       * The nearest accumulator, times its multiplier, rounded after the multiplication and again after the shift (`twice`), or only once
+       * (`once`, FULLY_CONNECTED).
+       */
+      readonly rounding: 'twice' | 'once';
+      readonly accumulators: RequantizedAccumulators;
+      /** For values below 0, where it differs (leaky ReLU). */
+      readonly negative?: RequantizedAccumulators;
+    }
+  | {
+      /** `nearest`: `value / scale` in f32, halves away from zero. `code`: the same with the zero point added first, as means of codes are. */
+      readonly rounding: 'nearest' | 'code';
+    }
+  | {
+      /** The kernel's own arithmetic, on the codes of the instruction's operands: its inputs are theirs, not its real output. */
+      readonly rounding: 'add';
+      readonly inputScale: number;
+      readonly otherScale: number;
+    }
+  | { readonly rounding: 'hardSwish'; readonly inputScale: number }
+);
+
 type Pair = readonly [number, number];
 /** Explicit padding `[top, bottom, left, right]` (SAME is resolved by the caller). */
 type Padding4 = readonly [number, number, number, number];
@@ -148,6 +189,15 @@ export type Instruction =
   | (Base & { readonly op: 'reshape' })
   | (Base & { readonly op: 'dropout'; /** fraction dropped, [0,1) */ readonly rate: number })
   | (Base & { readonly op: 'fakeQuant'; readonly fakeQuant: ActivationFakeQuant })
+  /** In every mode of a forward; a training session refuses it. */
+  | (Base & {
+      readonly op: 'requantize';
+      readonly requantization: Requantization;
+      /** Given exactly with `add`: the second operand, same shape. */
+      readonly other?: ValueId;
+      /** Bounds the codes as a fused activation does. */
+      readonly activation?: Activation;
+    })
   | (Base & { readonly op: 'softmax' });
 
 /**

@@ -81,7 +81,7 @@ export { readWav, toMono, type Wav } from './data/wav.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
 export { exportInt8, type ExportOptions } from './evaluate/export.js';
 export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
-export { assertFidelity, measureFidelity, type Fidelity } from './evaluate/fidelity.js';
+export { assertFidelity, type DeployedAgreement, type Fidelity, measureFidelity } from './evaluate/fidelity.js';
 export {
   findForeignRuntime,
   loadForeignRuntime,
@@ -148,6 +148,7 @@ export type {
   ColumnReport,
   DataReport,
   EpochReport,
+  AgreementReport,
   FidelityReport,
   Histogram,
   LayerReport,

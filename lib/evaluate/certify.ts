@@ -43,7 +43,7 @@ const FOREIGN_ROWS = 256;
 
 /**
  * The certificate of an exported file: what every layer, tensor and operator of it holds, how many zeros and codes were kept, and how near
- * the file is to the fake-quantized simulation that was trained and to another runtime. `verifyExport` derives it again from the bytes.
+ * the file is to the model that was trained and to another runtime. `verifyExport` derives it again from the bytes.
  * The same model, file and data give the same certificate, whatever the number of threads.
  *
  * @param model - that was exported
@@ -129,10 +129,12 @@ async function compareSimulation(
     return { facts: { simulation: null, simulationMissing }, layers: [] };
   }
   const { outputs, layers } = await compareLayers(model, tflite, input.subarray(0, probeRows * inputSize), running);
+  const { fakeQuant, ...agreement } = await measureAgreement(model, tflite, data, running);
   const simulation = {
     output: toBase64(outputs),
     ...probeDifferences(tensor, output.subarray(0, probeRows * outputSize), outputs),
-    data: await measureAgreement(model, tflite, data, running),
+    data: agreement,
+    fakeQuant,
   };
   return { facts: { simulation, simulationMissing: null }, layers };
 }

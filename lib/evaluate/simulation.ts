@@ -4,9 +4,18 @@ import type { Model } from '../graph/model.js';
 import { elementCount } from '../graph/shapes.js';
 import { loadBinding } from '../native.js';
 import { lower } from '../train/lower.js';
-import { ModelSession } from '../train/model-session.js';
+import { ModelSession, type ModelSessionOptions } from '../train/model-session.js';
 import { AgreementSum } from './agreement.js';
+import { deployedRounding } from './deployed.js';
 import { dequantize, type Int8Options } from './int8.js';
+
+/**
+ * The simulation of a file: the training graph in f32, every value rounded as the file's integer kernel does it. What then differs between
+ * the two is a defect of the file, or arithmetic that real values cannot show (docs/certificate.md).
+ */
+export function openSimulation(model: Model, tflite: TfliteModel, options: ModelSessionOptions): ModelSession {
+  return new ModelSession(model, lower(model, { requantize: deployedRounding(model, tflite) }), options);
+}
 
 /** How far simulation and executor are apart at one layer, on the same inputs of the model. */
 export interface LayerDifference {
@@ -26,7 +35,7 @@ export function requireSimulation(model: Model): void {
 }
 
 /**
- * Runs a fake-quantized model and its file on the same numbers: a few rows of the file's int8 input.
+ * Runs the simulation of a file and the file itself on the same numbers: a few rows of the file's int8 input.
  *
  * @returns the simulation's outputs, and the difference of every fake-quantized node and the tensor that has its name
  */
@@ -40,7 +49,7 @@ export async function compareLayers(
   const size = elementCount(inputTensor.shape);
   const rows = input.length / size;
   const settings = { keepValues: true, ...(threads === undefined ? {} : { threads }) };
-  const simulation = new ModelSession(model, lower(model), { ...settings, maxBatch: rows });
+  const simulation = openSimulation(model, tflite, { ...settings, maxBatch: rows });
   try {
     const outputs = await simulation.forward(dequantize(input, inputTensor));
     const values = new Map<string, Float32Array>();

@@ -94,6 +94,7 @@ export async function finishColumn(
   await writeCertificate(certificate, certificatePath(path));
   if (context.saveModels) await saveModel(trained, join(out, FILES[column.name]));
   const layers = layerReports(model, before, summary.layers);
+  const { simulation } = certificate.fidelity;
   const weights = layers.reduce((sum, layer) => sum + layer.weights, 0);
   return {
     title: column.title,
@@ -110,7 +111,7 @@ export async function finishColumn(
     zeros: layers.reduce((sum, layer) => sum + layer.zeros * layer.weights, 0) / Math.max(1, weights),
     maxCodes: layers.reduce((most, { codes }) => Math.max(most, codes), 0),
     layers,
-    ...(certificate.fidelity.simulation === null ? {} : { fidelity: certificate.fidelity.simulation.data }),
+    ...(simulation === null ? {} : { fidelity: { ...simulation.data, fakeQuant: simulation.fakeQuant } }),
     epochs: column.epochs,
     steps: column.steps,
     stages: column.pieces.map((id) => {

@@ -41,14 +41,20 @@ export interface LayerReport {
   readonly after?: Histogram;
 }
 
-/** Agreement of the simulation that was trained with the exported file. Differences are in steps (scales) of the output. */
-export interface FidelityReport {
+/** Agreement of the model that was trained with the exported file. Differences are in steps (scales) of the output. */
+export interface AgreementReport {
   readonly rows: number;
   /** Fraction of rows with the same arg-max. */
   readonly agreement: number;
   /** Mean and largest absolute difference. */
   readonly meanSteps: number;
   readonly maxSteps: number;
+}
+
+/** Of the simulation: the training graph, each quantizer rounding as the integer kernel. */
+export interface FidelityReport extends AgreementReport {
+  /** Of the training graph as it is, with fake quantization. */
+  readonly fakeQuant: AgreementReport;
 }
 
 /** A column of the table. Accuracies are fractions of the test part. */
@@ -74,7 +80,7 @@ export interface ColumnReport {
   /** Most distinct codes in one layer. */
   readonly maxCodes: number;
   readonly layers: readonly LayerReport[];
-  /** How far the fake-quantized simulation and the exported file agree on the test part; absent for columns quantized after training. */
+  /** How far simulation and exported file agree on the test part; absent for columns quantized after training. */
   readonly fidelity?: FidelityReport;
   readonly epochs: number;
   readonly steps: number;

@@ -3,6 +3,7 @@ import type {
   Instruction,
   LossSpec,
   ProgramSpec,
+  Requantization,
   TensorId,
   ValueId,
   ValueSpec,
@@ -28,6 +29,11 @@ export interface LowerOptions {
   readonly loss?: Loss;
   /** Class numbers or rows. Default `sparse`. */
   readonly labels?: 'sparse' | 'dense';
+  /**
+   * By node: rounds its value as the integer kernel of an exported file does, instead of fake quantization; for inference only. Nodes fused
+   * into a later one are left alone. Default: none.
+   */
+  readonly requantize?: ReadonlyMap<string, Requantization>;
 }
 
 /** A model as a native program, and how to find things in it. */
@@ -65,11 +71,13 @@ class Lowering {
   readonly #model: Model;
   readonly #shapes: ReadonlyMap<string, Shape>;
   readonly #positiveScales: ReadonlySet<string>;
+  readonly #requantize: ReadonlyMap<string, Requantization>;
 
-  constructor(model: Model, shapes: ReadonlyMap<string, Shape>) {
+  constructor(model: Model, shapes: ReadonlyMap<string, Shape>, requantize: ReadonlyMap<string, Requantization>) {
     this.#model = model;
     this.#shapes = shapes;
     this.#positiveScales = positiveScales(model);
+    this.#requantize = requantize;
     this.table = new TensorTable(model);
   }
 
@@ -78,20 +86,28 @@ class Lowering {
   }
 
   add(group: FusedGroup): void {
-    const { head, relu, quantizer } = group;
+    const { head, relu } = group;
     const name = groupOutput(group);
     const shape = this.shapeOf(name);
+    const activation = relu === undefined ? 'none' : (relu.op as 'relu' | 'relu6');
+    const requantization = this.#requantize.get(name);
+    const quantizer = requantization === undefined ? group.quantizer : undefined;
     const inPlace = quantizer !== undefined && quantizesInPlace(head.op);
-    const separate = quantizer !== undefined && !inPlace;
+    const replaced = requantization?.rounding === 'add' || requantization?.rounding === 'hardSwish';
+    const separate = (requantization !== undefined && !replaced) || (quantizer !== undefined && !inPlace);
     let value = this.#value(separate ? `${name}:float` : name, shape);
-    if (head.op !== 'input') {
+    if (replaced) {
+      const [input = -1, other] = head.inputs.map((operand) => this.values.get(operand) ?? -1);
+      const base = { name, op: 'requantize', input, output: value, activation, requantization } as const;
+      this.instructions.push({ ...base, ...(other === undefined ? {} : { other }) });
+    } else if (head.op !== 'input') {
       this.#addChain(head);
       this.instructions.push(
         lowerNode(head, {
           inputs: head.inputs.map((input) => this.values.get(input) ?? -1),
           inputShape: this.shapeOf(head.inputs[0] ?? ''),
           output: value,
-          activation: relu === undefined ? 'none' : (relu.op as 'relu' | 'relu6'),
+          activation,
           positiveScale: this.#positiveScales.has(head.name),
           table: this.table,
           ...(inPlace ? { fakeQuant: this.#fakeQuant(name, quantizer) } : {}),
@@ -101,7 +117,9 @@ class Lowering {
     if (separate) {
       const input = value;
       value = this.#value(name, shape);
-      this.instructions.push({ name, op: 'fakeQuant', input, output: value, fakeQuant: this.#fakeQuant(name, quantizer) });
+      const base = { name, input, output: value };
+      if (quantizer !== undefined) this.instructions.push({ ...base, op: 'fakeQuant', fakeQuant: this.#fakeQuant(name, quantizer) });
+      else if (requantization !== undefined) this.instructions.push({ ...base, op: 'requantize', requantization });
     }
     this.values.set(name, value);
   }
@@ -168,12 +186,12 @@ function lossSpec(loss: Loss, labels: 'sparse' | 'dense', output: ValueId, shape
  * @throws PcqatError `ERR_GRAPH`, `ERR_UNKNOWN_LAYER`, `ERR_SHAPE`, `ERR_DTYPE` naming the layer or tensor.
  */
 export function lower(model: Model, options: LowerOptions = {}): LoweredProgram {
-  const { loss, labels = 'sparse' } = options;
+  const { loss, labels = 'sparse', requantize = new Map<string, Requantization>() } = options;
   const shapes = validateGraph(model.graph);
   checkTargets(model);
   const nodes = neededNodes(model.graph.nodes, loss);
   const [inputName, outputName] = [nodes[0]?.name ?? '', nodes.at(-1)?.name ?? ''];
-  const lowering = new Lowering(model, shapes);
+  const lowering = new Lowering(model, shapes, requantize);
   for (const group of fuse(nodes, outputName, model.quantizers)) lowering.add(group);
   const output = lowering.values.get(outputName) ?? -1;
   return {

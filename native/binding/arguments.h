@@ -9,9 +9,11 @@
 namespace pcqat::binding {
 
 inline napi_typedarray_type array_type(const float*) { return napi_float32_array; }
+inline napi_typedarray_type array_type(const double*) { return napi_float64_array; }
 inline napi_typedarray_type array_type(const int32_t*) { return napi_int32_array; }
 inline napi_typedarray_type array_type(const uint8_t*) { return napi_uint8_array; }
 inline const char* array_name(const float*) { return "a Float32Array"; }
+inline const char* array_name(const double*) { return "a Float64Array"; }
 inline const char* array_name(const int32_t*) { return "an Int32Array"; }
 inline const char* array_name(const uint8_t*) { return "a Uint8Array"; }
 

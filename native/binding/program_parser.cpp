@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "binding/arguments.h"
+
 namespace pcqat::binding {
 namespace {
 
@@ -86,6 +88,62 @@ void parse_unary(Fields& fields, Instruction& in) {
   if (fields.has("fakeQuant")) parse_fake_quant(fields, in.fake_quant);
 }
 
+std::vector<double> parse_doubles(Fields& fields, const char* name) {
+  const ArrayView<double> view = array_argument<double>(fields.get(name), fields.path(name));
+  if (view.length == 0) fields.fail(name, "ERR_SHAPE", "is empty");
+  const std::vector<double> values(view.data, view.data + view.length);
+  for (const double value : values) {
+    if (!std::isfinite(value)) fields.fail(name, "ERR_NON_FINITE", "must be finite");
+  }
+  return values;
+}
+
+void parse_accumulators(Fields& parent, const char* name, Accumulators& out) {
+  Fields fields(parent.get(name), parent.path(name));
+  out.scale = parse_doubles(fields, "scale");
+  if (fields.has("offset")) out.offset = parse_doubles(fields, "offset");
+  const int64_t count = fields.integer("count", 1, int64_t{1} << 31, 1);
+  for (const double scale : out.scale) {
+    if (!(scale > 0)) fields.fail("scale", "ERR_OPTION", "must be positive");
+  }
+  for (const double real : parse_doubles(fields, "multiplier")) {
+    if (!(real > 0 && real < 1 << 30)) fields.fail("multiplier", "ERR_OPTION", "must be positive and below 2^30");
+    const integer::FixedPoint m = integer::to_fixed_point(real);
+    out.multiplier.push_back(count == 1 ? m : integer::divided(m, count));
+  }
+  fields.finish();
+}
+
+void parse_requantization(Fields& parent, Requantization& out) {
+  Fields fields(parent.get("requantization"), parent.path("requantization"));
+  out.rounding = fields.choice<CodeRounding>("rounding", {{"twice", CodeRounding::twice},
+                                                          {"once", CodeRounding::once},
+                                                          {"nearest", CodeRounding::nearest},
+                                                          {"code", CodeRounding::code},
+                                                          {"add", CodeRounding::add},
+                                                          {"hardSwish", CodeRounding::hard_swish}});
+  if (out.rounding == CodeRounding::twice || out.rounding == CodeRounding::once) {
+    parse_accumulators(fields, "accumulators", out.accumulators);
+    if (fields.has("negative")) parse_accumulators(fields, "negative", out.negative);
+  }
+  const auto scale = [&](const char* name) {
+    const float value = static_cast<float>(fields.number(name));
+    if (!(value > 0 && std::isfinite(value))) fields.fail(name, "ERR_OPTION", "must be positive and fit into f32");
+    return value;
+  };
+  out.scale = scale("scale");
+  const bool sum = out.rounding == CodeRounding::add;
+  if (sum || out.rounding == CodeRounding::hard_swish) {
+    out.operand_scales[0] = scale("inputScale");
+    if (sum) out.operand_scales[1] = scale("otherScale");
+    const bool fits = sum ? integer::make_add_scales(out.operand_scales[0], out.operand_scales[1], out.scale, out.sum)
+                          : integer::make_hard_swish(out.operand_scales[0], out.scale, out.hard_swish);
+    if (!fits) fields.fail("scale", "ERR_OPTION", "is too small beside the operands'");
+  }
+  out.zero_point = static_cast<int32_t>(fields.integer("zeroPoint", -128, 127));
+  fields.finish();
+}
+
 Instruction parse_instruction(const Napi::Value& value, const std::string& path) {
   Fields fields(value, path);
   Instruction in;
@@ -107,6 +165,7 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
                                    {"reshape", Op::reshape},
                                    {"dropout", Op::dropout},
                                    {"fakeQuant", Op::fake_quant},
+                                   {"requantize", Op::requantize},
                                    {"softmax", Op::softmax}});
   in.name = fields.string("name");
   in.input = fields.id("input");
@@ -140,6 +199,11 @@ Instruction parse_instruction(const Napi::Value& value, const std::string& path)
       in.bilinear = fields.choice<bool>("interpolation", {{"nearest", false}, {"bilinear", true}});
       break;
     case Op::fake_quant: parse_fake_quant(fields, in.fake_quant); break;
+    case Op::requantize:
+      parse_requantization(fields, in.requantization);
+      if (in.requantization.rounding == CodeRounding::add) in.others = {fields.id("other")};
+      if (fields.has("activation")) in.activation = parse_activation(fields);
+      break;
     case Op::average_pool:
     case Op::max_pool:
       in.pool = fields.integers<2>("pool");

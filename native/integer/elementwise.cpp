@@ -2,25 +2,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "integer/add.h"
 #include "integer/requantize.h"
 
 namespace pcqat::integer {
 
 namespace {
 
-// Both operands are scaled to a common fixed-point scale with 20 extra bits, added, and scaled to the output.
 class Add final : public Operation {
  public:
   explicit Add(const OperatorView& op) : output_(op.output_id()), elements_(op.output().elements) {
     const Tensor& output = op.output();
-    const float largest = std::max(checked_operand(op, 0), checked_operand(op, 1));
-    const double twice_largest = 2.0 * largest;
-    for (int i = 0; i < 2; ++i) {
-      operands_[i] = {op.input_id(i), op.zero_point(op.input(i)), to_fixed_point(op.input(i).scale[0] / twice_largest)};
-    }
-    const double output_multiplier = twice_largest / ((1 << kExtraBits) * static_cast<double>(output.scale[0]));
-    if (!(output_multiplier < 1)) op.unsupported("an output scale so much smaller than the inputs'");
-    output_multiplier_ = to_fixed_point(output_multiplier);
+    const float a = checked_operand(op, 0), b = checked_operand(op, 1);
+    for (int i = 0; i < 2; ++i) operands_[i] = {op.input_id(i), op.zero_point(op.input(i))};
+    if (!make_add_scales(a, b, output.scale[0], scales_)) op.unsupported("an output scale so much smaller than the inputs'");
     output_zero_point_ = op.zero_point(output);
     bounds_ = fused_bounds(op);
     work = elements_;
@@ -30,18 +25,15 @@ class Add final : public Operation {
     const int8_t *a = frame.value<int8_t>(operands_[0].id), *b = frame.value<int8_t>(operands_[1].id);
     int8_t* out = frame.value<int8_t>(output_);
     for (int64_t i = 0; i < elements_; ++i) {
-      const int32_t sum = scaled(operands_[0], a[i]) + scaled(operands_[1], b[i]);
-      out[i] = static_cast<int8_t>(
-          clamp(static_cast<int64_t>(multiply_twice_rounded(sum, output_multiplier_)) + output_zero_point_, bounds_.low, bounds_.high));
+      const int64_t sum = scales_(a[i] - operands_[0].zero_point, b[i] - operands_[1].zero_point);
+      out[i] = static_cast<int8_t>(clamp(sum + output_zero_point_, bounds_.low, bounds_.high));
     }
   }
 
  private:
-  static constexpr int kExtraBits = 20;
   struct Operand {
     int64_t id = 0;
     int32_t zero_point = 0;
-    FixedPoint multiplier;
   };
 
   static float checked_operand(const OperatorView& op, size_t i) {
@@ -53,13 +45,9 @@ class Add final : public Operation {
     return tensor.scale[0];
   }
 
-  static int32_t scaled(const Operand& operand, int8_t value) {
-    return multiply_twice_rounded((value - operand.zero_point) * (1 << kExtraBits), operand.multiplier);
-  }
-
   const int64_t output_, elements_;
   Operand operands_[2];
-  FixedPoint output_multiplier_;
+  AddScales scales_{};
   int32_t output_zero_point_ = 0;
   Bounds bounds_;
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "integer/hard_swish.h"
 #include "integer/requantize.h"
 
 namespace pcqat::integer {
@@ -47,41 +48,6 @@ std::unique_ptr<Operation> make_function(const OperatorView& op, Function&& func
   });
 }
 
-// 16-bit parts of TFLite's HARD_SWISH.
-int32_t saturate16(int64_t value) { return static_cast<int32_t>(std::clamp<int64_t>(value, INT16_MIN, INT16_MAX)); }
-int32_t high_multiply16(int32_t x, int32_t multiplier) { return (x * multiplier + (1 << 14)) >> 15; }
-// Saturates long before 16 bits have been shifted, so larger shifts need not be carried out.
-int32_t saturating_shift16(int32_t x, int amount) { return saturate16(static_cast<int64_t>(x) * (int64_t{1} << std::min(amount, 16))); }
-
-struct FixedPoint16 {
-  int32_t multiplier;
-  int shift;
-};
-
-FixedPoint16 to_fixed_point16(float real) {
-  const FixedPoint m = to_fixed_point(real);
-  return {static_cast<int32_t>(std::min<int64_t>((static_cast<int64_t>(m.multiplier) + (1 << 15)) >> 16, INT16_MAX)), m.shift};
-}
-
-// x · relu6(x + 3) / 6 with 16-bit products: x with 7 more bits, times a factor that runs from 0 to 1 while x runs from −3 to 3.
-struct HardSwish {
-  FixedPoint16 output, factor;
-  int32_t zero_point, output_zero_point;
-
-  int32_t operator()(int32_t value) const {
-    const int32_t x = (value - zero_point) * 128;
-    const int32_t unshifted = high_multiply16(x, output.multiplier);
-    // The last bit of a left shift comes after the multiplication, so that saturation before it is overwritten.
-    int32_t f = factor.shift > 0 ? saturating_shift16(x, factor.shift - 1) : x;
-    f = high_multiply16(f, factor.multiplier);
-    if (factor.shift > 0) f = saturating_shift16(f, 1);
-    if (factor.shift < 0) f = rounding_shift(f, -factor.shift);
-    f = (f + (1 << 15)) >> 1;
-    const int32_t product = f * unshifted / (1 << 15);  // toward zero, which cancels the bias of the roundings above
-    return rounding_shift(product, -output.shift) + output_zero_point;
-  }
-};
-
 }  // namespace
 
 std::unique_ptr<Operation> make_logistic(const OperatorView& op, const Kernels&) {
@@ -115,14 +81,11 @@ std::unique_ptr<Operation> make_leaky_relu(const OperatorView& op, const Kernels
 
 std::unique_ptr<Operation> make_hard_swish(const OperatorView& op, const Kernels&) {
   require_same_shape(op);
-  HardSwish kernel{};
-  kernel.zero_point = op.zero_point(op.input(0)), kernel.output_zero_point = op.zero_point(op.output());
-  const float scale = op.input(0).scale[0] * (1.0f / 128), output_scale = op.output().scale[0];
-  const float rescale = scale / output_scale, stretch = scale / (3.0f / 32768);
-  checked_fixed_point(op, stretch);
-  kernel.output = to_fixed_point16(rescale), kernel.factor = to_fixed_point16(stretch);
-  if (!(rescale < 1) || kernel.output.shift > 0) op.unsupported("an output scale so much smaller than the input's");
-  return std::make_unique<LookUp>(op, kernel);
+  const int32_t zero_point = op.zero_point(op.input(0)), output_zero_point = op.zero_point(op.output());
+  HardSwish kernel;
+  if (!make_hard_swish(op.input(0).scale[0], op.output().scale[0], kernel))
+    op.unsupported("an output scale so much smaller than the input's");
+  return std::make_unique<LookUp>(op, [&](int32_t value) { return kernel(value - zero_point) + output_zero_point; });
 }
 
 }  // namespace pcqat::integer

@@ -84,11 +84,7 @@ class Mean final : public Operation {
     op.require(output.elements == channels_ && output.dtype == input.dtype, "the output's shape or type does not follow from the input's");
     zero_point_ = op.zero_point(input);
     output_zero_point_ = op.zero_point(output);
-    const FixedPoint m = checked_fixed_point(op, static_cast<double>(input.scale[0]) / static_cast<double>(output.scale[0]));
-    int shift = 0;
-    while ((count_ >> (shift + 1)) != 0) ++shift;
-    shift = std::min({shift, 32, 31 + m.shift});
-    multiplier_ = {static_cast<int32_t>((static_cast<int64_t>(m.multiplier) << shift) / count_), m.shift - shift};
+    multiplier_ = divided(checked_fixed_point(op, static_cast<double>(input.scale[0]) / static_cast<double>(output.scale[0])), count_);
     scratch_bytes = channels_ * 4;
     work = input.elements;
   }

@@ -1,6 +1,7 @@
 // TFLite's fixed-point arithmetic (spec 5.2).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -24,6 +25,14 @@ inline FixedPoint to_fixed_point(double real) {
   }
   if (shift < -31) return {};
   return {static_cast<int32_t>(q), shift};
+}
+
+// The multiplier of a mean of `count` values: divided by their number, rounded down (spec 5.2).
+inline FixedPoint divided(FixedPoint m, int64_t count) {
+  int shift = 0;
+  while ((count >> (shift + 1)) != 0) ++shift;
+  shift = std::min({shift, 32, 31 + m.shift});
+  return {static_cast<int32_t>((static_cast<int64_t>(m.multiplier) << shift) / count), m.shift - shift};
 }
 
 // Saturating rounding doubling high multiply (the multiplier is never negative here, so nothing saturates).

@@ -100,7 +100,8 @@ void Session::backward_instruction(size_t index, int64_t step) {
       break;
     }
     case Op::pad: give_input_gradient(index, [&](float* dx) { pad_backward(pad_geometry(program_, in), rows_, dy, dx, c); }); break;
-    case Op::reshape: break;  // shares the gradient of its input
+    case Op::reshape: break;     // shares the gradient of its input
+    case Op::requantize: break;  // refused by the constructor
     case Op::dropout:
       give_input_gradient(index, [&](float* dx) { dropout(count, static_cast<float>(in.rate), dropout_key(index, step), dy, dx, c); });
       break;

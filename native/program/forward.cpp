@@ -11,6 +11,7 @@
 #include "ops/multiply.h"
 #include "ops/norm.h"
 #include "ops/pool.h"
+#include "ops/requantize.h"
 #include "ops/unary.h"
 #include "ops/upsample.h"
 #include "program/geometry.h"
@@ -138,6 +139,11 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
       else if (x != y)
         std::memcpy(y, x, count * sizeof(float));
       break;
+    case Op::requantize: {
+      const float* other = in.others.empty() ? nullptr : value_data(in.others[0]);
+      requantize(count, program_.values[in.output].shape.back(), in.requantization, in.activation, x, other, y, c);
+      break;
+    }
     case Op::softmax: {
       const int64_t classes = program_.values[in.output].shape.back();
       softmax_forward(count / classes, classes, x, y, c);

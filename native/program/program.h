@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ops/common.h"
+#include "ops/requantize.h"
 #include "simd/f32_kernels.h"
 
 namespace pcqat {
@@ -67,6 +68,7 @@ enum class Op {
   reshape,
   dropout,
   fake_quant,
+  requantize,
   softmax,
 };
 
@@ -90,7 +92,8 @@ struct Instruction {
   std::array<int64_t, 2> factors{1, 1};  // upsample
   bool bilinear = false;
   FakeQuantSpec fake_quant;
-  double rate = 0;  // dropout
+  double rate = 0;                // dropout
+  Requantization requantization;  // requantize
 };
 
 // Operand 0 is `input`, the others follow.

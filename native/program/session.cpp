@@ -13,8 +13,12 @@
 namespace pcqat {
 namespace {
 
-Program validated(Program program, int64_t max_batch) {
-  validate(program, max_batch);
+Program validated(Program program, const SessionOptions& options) {
+  validate(program, options.max_batch);
+  for (size_t i = 0; options.training && i < program.instructions.size(); ++i) {
+    if (program.instructions[i].op != Op::requantize) continue;
+    throw Error("ERR_OPTION", "The " + instruction_text(program, i) + ": a requantization has no gradient, so it cannot be trained.");
+  }
   return program;
 }
 
@@ -29,7 +33,7 @@ void check_memory(size_t bytes) {
 }  // namespace
 
 Session::Session(Program program, const SessionOptions& options, const Kernels& kernels)
-    : program_(validated(std::move(program), options.max_batch)), options_(options), kernels_(kernels), pool_(options.threads) {
+    : program_(validated(std::move(program), options)), options_(options), kernels_(kernels), pool_(options.threads) {
   std::vector<bool> gradients(program_.tensors.size(), false);
   if (options_.training) {
     for (size_t t = 0; t < gradients.size(); ++t) gradients[t] = program_.tensors[t].trainable;

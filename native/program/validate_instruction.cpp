@@ -155,6 +155,21 @@ void check_batch_norm(const Check& c) {
   c.output(c.x.shape);
 }
 
+void check_requantize(const Check& c) {
+  const int64_t channels = c.x.shape.back();
+  for (const Accumulators* a : {&c.in.requantization.accumulators, &c.in.requantization.negative}) {
+    for (const size_t size : {a->scale.size(), a->offset.size(), a->multiplier.size()}) {
+      if (size <= 1 || static_cast<int64_t>(size) == channels) continue;
+      c.fail("ERR_SHAPE", "accumulators need 1 element or one for each of the " + std::to_string(channels) + " channels, but have " +
+                              std::to_string(size) + ".");
+    }
+  }
+  if (!c.in.others.empty() && c.second().shape != c.x.shape) {
+    c.fail("ERR_SHAPE", "the operands have different shapes, " + shape_text(c.x.shape) + " and " + shape_text(c.second().shape) + ".");
+  }
+  c.output(c.x.shape);
+}
+
 }  // namespace
 
 void validate_instruction(const Program& program, size_t index) {
@@ -221,6 +236,7 @@ void validate_instruction(const Program& program, size_t index) {
       if (!(in.rate >= 0 && in.rate < 1)) c.fail("ERR_OPTION", "rate must be in [0, 1).");
       c.output(c.x.shape);
       break;
+    case Op::requantize: check_requantize(c); break;
     case Op::activation:
     case Op::fake_quant:
     case Op::softmax: c.output(c.x.shape); break;

@@ -38,6 +38,7 @@ describe('pcqat verify', function () {
     expect(stdout).to.match(/conv2 +CONV_2D +pcqat +tensor +8 +432 +\d+ → \d+ +\d +\d +\S+ +ok\n/);
     expect(stdout).to.match(/dw +DEPTHWISE_CONV_2D +qat +none +– +54 /);
     expect(stdout).to.match(/simulation: on 16 probe rows: mean \S+, largest \S+ steps; certified on 40 rows of random: same class \S+/);
+    expect(stdout).to.match(/fake quantization alone: certified on 40 rows of random: same class \S+, mean 0\.\d+, largest \S+\n/);
     expect(stdout).to.match(/foreign runtime: not compared: none was asked for/);
     expect(stdout).to.match(/The file is as certified\.\n$/);
   });

@@ -247,6 +247,7 @@ function run(program: ProgramSpec, i: Instruction, input: ReferenceInput, values
     case 'softmax':
       return softmax(shape[shape.length - 1], x);
     case 'fakeQuant':
+    case 'requantize':
       throw new Error('not differentiable');
   }
 }

@@ -141,7 +141,7 @@ void run_quantized(Checks& checks, const Unary& unary, int64_t count, Random& ra
             Outputs o{std::vector<float>(x.size()), std::vector<float>(x.size()), {-0.25f, 0.5f}};
             ActivationQuant quant;
             quant.min = &o[2][0], quant.max = &o[2][1];
-            quant.update = update, quant.mode = mode, quant.one_minus_decay = 0.5f;
+            quant.rule.update = update, quant.rule.one_minus_decay = 0.5f, quant.mode = mode;
             NudgedRange range;
             if (fused) {
               unary_forward(count, unary, x.data(), quant, &range, o[0].data(), context);

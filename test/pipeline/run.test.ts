@@ -105,12 +105,14 @@ describe('runRecipe', () => {
       const quantized = name === 'qat' || name === 'pcqat';
       const technique = { baseline: 'float', pruned: 'prune', qat: 'qat', prunedClustered: 'cluster', pcqat: 'pcqat' }[name];
       expect(certificate.layers.map((layer) => layer.technique)).to.deep.equal(layers.map(() => technique));
-      expect(fidelity).to.deep.equal(quantized ? certificate.fidelity.simulation!.data : undefined);
+      const { simulation } = certificate.fidelity;
+      expect(fidelity).to.deep.equal(quantized ? { ...simulation!.data, fakeQuant: simulation!.fakeQuant } : undefined);
       if (!quantized) continue;
-      expect(fidelity).to.include({ rows: 24 });
-      expect(fidelity!.agreement).to.be.at.least(23 / 24);
-      expect(fidelity!.meanSteps).to.be.below(1);
-      for (const { largestDifference } of certificate.layers) expect(largestDifference).to.be.within(0, 5);
+      expect(fidelity).to.include({ rows: 24, agreement: 1 });
+      expect(fidelity!.maxSteps).to.be.below(1e-3);
+      for (const { largestDifference } of certificate.layers) expect(largestDifference).to.be.within(0, 1e-3);
+      expect(fidelity!.fakeQuant.agreement).to.be.at.least(23 / 24);
+      expect(fidelity!.fakeQuant.meanSteps).to.be.below(1);
     }
   });
 

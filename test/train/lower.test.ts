@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import type { ActivationQuantizer, WeightChain } from '#lib/compress/chains.js';
 import { createModel, GraphBuilder, type Model, softmaxCrossEntropy, meanSquaredError, type Tensor, zoo } from '#lib/index.js';
-import { lower } from '#lib/train/lower.js';
+import { lower, type LowerOptions } from '#lib/train/lower.js';
 import { expectCode } from '../support/errors.js';
 
 const quantizer: ActivationQuantizer = { bits: 8, update: 'movingAverage', decay: 0.99, rangeInit: 'data' };
@@ -15,8 +15,8 @@ function quantized(model: Model, ...nodes: string[]): Model {
 }
 
 /** Op, activation and quantizer of each instruction. */
-function summary(model: Model): string[] {
-  return lower(model).program.instructions.map((instruction) => {
+function summary(model: Model, options: LowerOptions = {}): string[] {
+  return lower(model, options).program.instructions.map((instruction) => {
     const activation = 'activation' in instruction && instruction.activation !== 'none' ? `+${instruction.activation}` : '';
     return `${instruction.op}${activation}${'fakeQuant' in instruction && instruction.fakeQuant ? '+fq' : ''}`;
   });
@@ -30,6 +30,37 @@ function convNet(options: { batchNorm?: boolean } = {}): Model {
   x = g.relu(x, { name: 'r' });
   return createModel(g.build(g.dense(g.flatten(x, { name: 'f' }), { name: 'd', units: 2 })));
 }
+
+describe('lower: requantization', () => {
+  const nearest = { rounding: 'nearest', scale: 0.1, zeroPoint: 0 } as const;
+
+  it('takes the place of fake quantization, behind the value it rounds; the input and plain values can have it too', () => {
+    const model = quantized(convNet({ batchNorm: true }), 'input', 'r', 'd');
+    const requantize = new Map(['input', 'r', 'f'].map((node) => [node, nearest]));
+    expect(summary(model, { requantize })).to.deep.equal([
+      'requantize',
+      'conv2d',
+      'batchNorm+relu',
+      'requantize',
+      'reshape',
+      'requantize',
+      'dense',
+      'fakeQuant+fq',
+    ]);
+    const { values, program } = lower(model, { requantize });
+    expect(program.values[values.get('r')!]).to.deep.equal({ name: 'r', shape: [2, 2, 3] });
+    expect(program.tensors.map(({ name }) => name)).not.to.include('r:min');
+  });
+
+  it('of a sum replaces it, activation included', () => {
+    const g = new GraphBuilder('net');
+    const x = g.input([4]);
+    const model = quantized(createModel(g.build(g.dense(g.relu(g.add(x, x), { name: 'r' }), { units: 2 }))), 'r');
+    const requantize = new Map([['r', { ...nearest, rounding: 'add', inputScale: 0.1, otherScale: 0.2 } as const]]);
+    expect(summary(model, { requantize })).to.deep.equal(['requantize+relu', 'dense']);
+    expect(lower(model, { requantize }).program.instructions[0]).to.include({ input: 0, other: 0 });
+  });
+});
 
 describe('lower: fusion', () => {
   it('fuses a ReLU into a convolution', () => expect(summary(convNet())).to.deep.equal(['conv2d+relu', 'reshape', 'dense']));

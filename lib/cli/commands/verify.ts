@@ -2,7 +2,7 @@ import { PcqatError } from '../../errors.js';
 import { type ExportVerification, verifyExport } from '../../evaluate/verify.js';
 import type { CertificateMismatch } from '../../formats/certificate/compare.js';
 import { certificatePath, readCertificate } from '../../formats/certificate/file.js';
-import type { ExportCertificate } from '../../formats/certificate/schema.js';
+import type { Agreement, ExportCertificate } from '../../formats/certificate/schema.js';
 import { thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
 import { printable, readInput } from '../input.js';
@@ -28,14 +28,19 @@ function fidelityLines({ fidelity }: ExportCertificate, found: ExportVerificatio
           ? 'foreign runtime'
           : `${fidelity.foreign.name} ${fidelity.foreign.version}`;
     if (recorded === null) return `${label}: not compared: ${fidelity[`${name}Missing`] ?? 'unknown'}`;
-    const { rows, agreement, meanSteps, maxSteps } = recorded.data;
-    const onData = `certified on ${thousands(rows)} rows of ${fidelity.data}: same class ${agreement}, mean ${meanSteps}, largest ${maxSteps}`;
+    const onData = `certified ${agreementText(recorded.data, fidelity.data)}`;
     const now = found?.[name];
     const onProbe =
       now === undefined ? 'probe not run' : `on ${fidelity.probe.rows} probe rows: mean ${now.meanSteps}, largest ${now.maxSteps} steps`;
     return `${label}: ${onProbe}; ${onData}`;
   });
-  return lines.map(printable);
+  const { simulation } = fidelity;
+  const fakeQuant = simulation === null ? [] : [`fake quantization alone: certified ${agreementText(simulation.fakeQuant, fidelity.data)}`];
+  return [...lines.slice(0, 1), ...fakeQuant, ...lines.slice(1)].map(printable);
+}
+
+function agreementText({ rows, agreement, meanSteps, maxSteps }: Agreement, data: string): string {
+  return `on ${thousands(rows)} rows of ${data}: same class ${agreement}, mean ${meanSteps}, largest ${maxSteps}`;
 }
 
 /** A verification as text: a row per layer, fidelity, and what is wrong. */

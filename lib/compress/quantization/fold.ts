@@ -4,6 +4,7 @@ import type { BatchNormNode } from '../../graph/types.js';
 import type { ChainFakeQuant } from '../chains.js';
 import { materializeWeight, weightRange } from '../materialize.js';
 import { weightOf } from '../state.js';
+import { loadBinding } from '../../native.js';
 import { roundHalfAway, weightScale } from './parameters.js';
 
 /** What an int8 operator with weights stores. */
@@ -49,7 +50,9 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   const parameter = `${layer}/kernel`;
   const kernel = layer === undefined ? new Float32Array(channels).fill(1) : finite(materializeWeight(model, parameter), parameter);
   const fakeQuant = layer === undefined ? undefined : model.chains.get(parameter)?.fakeQuant;
-  const folded = fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, channelOf(i))) : kernel;
+  // A weight next to half a code may be rounded to another one in double than training rounds it to in f32.
+  const folded =
+    fakeQuant === undefined ? kernel.map((w, i) => w * at(factors, channelOf(i))) : fakeQuantized(model, parameter, kernel, fakeQuant);
   const range =
     fakeQuant === undefined ? largest(folded, options.perChannel ? channels : 1, channelOf) : symmetricRange(model, parameter, fakeQuant);
   const bits = fakeQuant?.bits ?? 8;
@@ -80,6 +83,19 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
   return { codes, channels, scales, bias, biasScales, irregularChannels };
 }
 
+/** The kernel as training uses it, rounded to its codes in f32 (spec 3.5). */
+function fakeQuantized(
+  model: Model,
+  parameter: string,
+  kernel: Float32Array,
+  { bits = 8, narrowRange = true }: ChainFakeQuant,
+): Float32Array {
+  const { min, max } = weightRange(model, parameter);
+  const result = new Float32Array(kernel.length);
+  loadBinding().fakeQuantize(kernel, min, max, bits, narrowRange, result);
+  return result;
+}
+
 /** Largest values of the range: TFLite's int8 weights have the zero point 0 and as many codes below it as above. */
 function symmetricRange(model: Model, parameter: string, { symmetric, narrowRange, update }: ChainFakeQuant): Float32Array {
   const { min, max } = weightRange(model, parameter);
@@ -102,7 +118,10 @@ function largest(kernel: Float32Array, channels: number, channelOf: (element: nu
 }
 
 /** `y = factor · (w * x) + offset` per channel: the batch norm and bias around the kernel. */
-function affine(model: Model, { layer, batchNorm, channels }: FoldOptions): { factors: Float32Array; offsets: Float32Array } {
+export function affine(
+  model: Model,
+  { layer, batchNorm, channels }: Pick<FoldOptions, 'layer' | 'batchNorm' | 'channels'>,
+): { factors: Float32Array; offsets: Float32Array } {
   const parameter = (name: string, fallback: number): Float32Array => {
     const data = model.tensors.get(name)?.data;
     return data instanceof Float32Array ? finite(data, name) : new Float32Array(channels).fill(fallback);

@@ -113,8 +113,11 @@ const fidelity = z.strictObject({
       ({ rows, input }) => rows === 1 || Buffer.byteLength(input, 'base64') <= PROBE_BYTES,
       `more than one row may take at most ${PROBE_BYTES} bytes`,
     ),
-  /** Fake-quantized simulation against our executor. `output`: little-endian f32, base64. */
-  simulation: z.strictObject({ output: bytes, ...comparison }).nullable(),
+  /**
+   * Simulation against our executor: the training graph, each quantizer rounding as the integer kernel. `output`: little-endian f32, base64.
+   * `fakeQuant`: the training graph as it is against our executor, on the data.
+   */
+  simulation: z.strictObject({ output: bytes, ...comparison, fakeQuant: agreement }).nullable(),
   /** Why there is none. */
   simulationMissing: z.string().max(2000).nullable(),
   /** Our executor against another runtime. `output`: int8, base64. */
