@@ -50,7 +50,7 @@ export const experiments: readonly Experiment[] = [
   {
     name: 'ds-cnn-l-16',
     title: 'DS-CNN-L, spoken digits, 50 % zeros, 16 clusters',
-    recipe: { ...spokenDigits, clusters: 16, outputs: { columns: [...two] } },
+    recipe: { ...spokenDigits, epochs: 30, clusters: 16, outputs: { columns: [...two] } },
     goals: [{ kind: 'accuracy', points: 0.3 }, { kind: 'zeros', fraction: 0.5 }, { kind: 'codes', most: 16 }, fidelity],
   },
   {
