@@ -65,7 +65,7 @@ export function experimentText(experiment: Experiment, results: readonly SeedRes
       ),
       spread(
         all.map(({ maxCodes }) => maxCodes),
-        String,
+        (value) => (Number.isInteger(value) ? String(value) : value.toFixed(1)),
       ),
     ];
   });
