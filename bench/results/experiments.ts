@@ -130,7 +130,7 @@ export const experiments: readonly Experiment[] = [
       data: { name: 'fashion-mnist', path: '$data/fashion-mnist' },
       sparsity: 0.75,
       clusters: 16,
-      columns: earlyPruning({ float: 2, prune: 6, cluster: 2, pcqat: 1, retune: 1 }),
+      batchSize: 128,
       outputs: { columns: [...two] },
     },
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.75 }, { kind: 'codes', most: 16 }, fidelity],
