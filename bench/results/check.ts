@@ -42,7 +42,7 @@ export function checkGoal(goal: Goal, results: readonly SeedResult[]): GoalResul
     case 'zeros': {
       const least = pcqat.map(({ layers }) => Math.min(...layers.map(({ zeros }) => zeros)));
       return {
-        goal: `every layer at least ${percent(goal.fraction, 0)} zeros, at every seed`,
+        goal: `every layer at least ${percent(goal.fraction, 0)} zeros (to the whole weight), at every seed`,
         measured: `least: ${each(least.map((zeros) => percent(zeros)))}`,
         // One weight may be kept by rounding in a layer.
         reached: pcqat.every(({ layers }) =>
