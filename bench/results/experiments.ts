@@ -43,33 +43,6 @@ const spokenDigits = {
   augment: { shift: [4, 0], noise: 0.05 },
 } satisfies RecipeInput;
 const cifar = { name: 'cifar10', path: '$data/cifar10-subset' } as const;
-/**
- * Columns for networks that are far from trained when the first stage ends: the float start is short, so that most of the training happens
- * with the mask on.
- */
-function earlyPruning(epochs: {
-  readonly float: number;
-  readonly prune: number;
-  readonly cluster: number;
-  readonly pcqat: number;
-  readonly retune: number;
-}) {
-  const { float, prune, cluster, pcqat, retune } = epochs;
-  return {
-    baseline: [
-      { stage: 'float', epochs: float },
-      { stage: 'finetune', epochs: prune + cluster + pcqat + retune },
-    ],
-    pcqat: [
-      { stage: 'float', epochs: float },
-      { stage: 'prune', epochs: prune, rampEpochs: prune / 3 },
-      { stage: 'cluster', epochs: cluster },
-      { stage: 'pcqat', epochs: pcqat },
-      { stage: 'retune', epochs: retune },
-    ],
-  } satisfies RecipeInput['columns'];
-}
-
 const photographs = { flip: true, shift: [4, 4] } satisfies RecipeInput['augment'];
 
 /** The numbers that the project promises. */
@@ -99,10 +72,10 @@ export const experiments: readonly Experiment[] = [
     recipe: {
       model: { name: 'mobilenet-v1', alpha: 1 },
       data: cifar,
+      epochs: 20,
       sparsity: 0.5,
       clusters: 16,
       augment: photographs,
-      columns: earlyPruning({ float: 3, prune: 11, cluster: 3, pcqat: 2, retune: 1 }),
       outputs: { columns: [...two] },
     },
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.5 }, { kind: 'codes', most: 16 }, fidelity],
@@ -116,7 +89,6 @@ export const experiments: readonly Experiment[] = [
       sparsity: 0.75,
       clusters: 16,
       augment: photographs,
-      columns: earlyPruning({ float: 3, prune: 11, cluster: 3, pcqat: 2, retune: 1 }),
       outputs: { columns: [...two] },
     },
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.75 }, { kind: 'codes', most: 16 }, fidelity],
