@@ -92,7 +92,13 @@ export const experiments: readonly Experiment[] = [
       outputs: { columns: [...two] },
     },
     goals: [{ kind: 'accuracy', points: 0.5 }, { kind: 'zeros', fraction: 0.75 }, { kind: 'codes', most: 16 }, fidelity],
-    curve: [{ sparsity: 0.5, clusters: 16 }],
+    curve: [
+      { sparsity: 0.25, clusters: 16 },
+      { sparsity: 0.5, clusters: 16 },
+      { sparsity: 0.625, clusters: 16 },
+      { sparsity: 0.75, clusters: 4 },
+      { sparsity: 0.75, clusters: 64 },
+    ],
   },
   {
     name: 'lenet5-16',
