@@ -221,7 +221,7 @@ describe('a simulation with the rounding of the integer kernels', function () {
       [
         'a zero point, by what saturates',
         'relu1',
-        () => changed('relu1', ({ zeroPoint }) => ({ zeroPoint: zeroPoint.map((z) => z + 60) })),
+        () => changed('relu1', ({ zeroPoint }) => ({ zeroPoint: zeroPoint.map((z) => z + 180) })),
       ],
       ['a code', 'conv2_relu', () => changed('conv2/kernel', ({ data: codes }) => ({ data: codes!.with(5, codes![5]! ^ 0x10) }))],
     ];
