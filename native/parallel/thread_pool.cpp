@@ -1,5 +1,6 @@
 #include "parallel/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -24,16 +25,34 @@ inline void pause() {
 #endif
 }
 
+// The unclaimed chunks [begin, end) of a worker's share, with the generation of the task they belong to, in one word.
+struct Share {
+  static constexpr int kBits = 20;
+  static constexpr uint64_t kMost = (uint64_t{1} << kBits) - 1;  // chunks of a task
+
+  static uint64_t pack(uint64_t generation, uint64_t begin, uint64_t end) { return generation << 2 * kBits | begin << kBits | end; }
+  static uint64_t begin(uint64_t word) { return word >> kBits & kMost; }
+  static uint64_t end(uint64_t word) { return word & kMost; }
+  static bool is_empty(uint64_t word) { return begin(word) == end(word); }
+  static uint64_t generation(uint64_t word) { return word >> 2 * kBits; }
+
+  alignas(64) std::atomic<uint64_t> word{0};
+};
+
 }  // namespace
 
-// A task is published by one store to `ticket`: the generation in the high half, the number of unclaimed chunks in the
-// low half. A chunk is claimed by a compare-and-swap on it, which fails if the task has changed meanwhile; so a worker
-// that wakes up late can never touch a task that is gone, and the caller never waits for a worker that has no chunk.
+// Every worker owns an equal, contiguous share of a task's chunks, so that it meets the same rows of a batch from layer to
+// layer while they are in its core's cache; whoever is done takes chunks from the far end of another's share.
+//
+// A share is published by one store to its word. A chunk is claimed by a compare-and-swap on it, which fails if the task has
+// changed meanwhile; so a worker that wakes up late can never touch a task that is gone, and the caller never waits for a
+// worker that has no chunk.
 struct ThreadPool::State {
-  std::atomic<uint64_t> ticket{0};
+  explicit State(int threads) : shares(static_cast<size_t>(threads)) {}
+
+  std::vector<Share> shares;
   std::atomic<Function> function{nullptr};
   std::atomic<void*> context{nullptr};
-  std::atomic<int64_t> total{0};
   std::atomic<int64_t> finished{0};
 
   std::atomic<int> sleepers{0};
@@ -42,16 +61,18 @@ struct ThreadPool::State {
   std::condition_variable wake;
   std::vector<std::thread> workers;
 
-  // Runs one chunk. False if none is left.
-  bool run_one(int worker) {
-    uint64_t seen = ticket.load(std::memory_order_acquire);
-    while (static_cast<uint32_t>(seen) != 0) {
+  // Runs one chunk of a share. False if none is left.
+  bool run_one_of(Share& share, bool is_own, int worker) {
+    uint64_t seen = share.word.load(std::memory_order_acquire);
+    while (!Share::is_empty(seen)) {
       // Stable if the swap below succeeds: they only change while no chunk is unclaimed.
       const Function body = function.load(std::memory_order_relaxed);
       void* const argument = context.load(std::memory_order_relaxed);
-      const int64_t chunks = total.load(std::memory_order_relaxed);
-      if (ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        body(argument, chunks - static_cast<int64_t>(static_cast<uint32_t>(seen)), worker);
+      const uint64_t begin = Share::begin(seen) + (is_own ? 1 : 0), end = Share::end(seen) - (is_own ? 0 : 1);
+      const uint64_t chunk = is_own ? Share::begin(seen) : end;
+      const uint64_t rest = Share::pack(Share::generation(seen), begin, end);
+      if (share.word.compare_exchange_weak(seen, rest, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        body(argument, static_cast<int64_t>(chunk), worker);
         finished.fetch_add(1, std::memory_order_release);
         return true;
       }
@@ -59,7 +80,17 @@ struct ThreadPool::State {
     return false;
   }
 
-  bool has_work() const { return static_cast<uint32_t>(ticket.load()) != 0; }
+  bool run_one(int worker) {
+    const size_t count = shares.size(), own = static_cast<size_t>(worker);
+    for (size_t i = 0; i < count; ++i) {
+      if (run_one_of(shares[(own + i) % count], i == 0, worker)) return true;
+    }
+    return false;
+  }
+
+  bool has_work() const {
+    return std::any_of(shares.begin(), shares.end(), [](const Share& share) { return !Share::is_empty(share.word.load()); });
+  }
 
   void work(int worker) {
     const FlushDenormals flush;
@@ -77,7 +108,7 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>(std::max(threads, 1))) {
   try {
     for (int worker = 1; worker < threads; ++worker) {
       state_->workers.emplace_back([state = state_.get(), worker] { state->work(worker); });
@@ -101,17 +132,20 @@ int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()
 void ThreadPool::run(int64_t chunks, Function function, void* context) {
   const FlushDenormals flush;
   State& state = *state_;
-  if (chunks <= 1 || state.workers.empty()) {
+  const int64_t most = static_cast<int64_t>(Share::kMost);
+  if (chunks <= 1 || state.workers.empty() || chunks > most) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) function(context, chunk, 0);
     return;
   }
   state.function.store(function, std::memory_order_relaxed);
   state.context.store(context, std::memory_order_relaxed);
-  state.total.store(chunks, std::memory_order_relaxed);
   state.finished.store(0, std::memory_order_relaxed);
-  const uint64_t generation = (state.ticket.load(std::memory_order_relaxed) >> 32) + 1;
-  // Sequentially consistent, as is `sleepers`: either this thread sees the sleeper or the sleeper sees the task.
-  state.ticket.store((generation << 32) | static_cast<uint64_t>(chunks));
+  const uint64_t total = static_cast<uint64_t>(chunks), workers = state.workers.size() + 1;
+  const uint64_t generation = Share::generation(state.shares[0].word.load(std::memory_order_relaxed)) + 1;
+  for (uint64_t worker = 0; worker < workers; ++worker) {
+    // Sequentially consistent, as is `sleepers`: either this thread sees the sleeper or the sleeper sees the task.
+    state.shares[worker].word.store(Share::pack(generation, total * worker / workers, total * (worker + 1) / workers));
+  }
   if (state.sleepers.load() > 0) {
     std::lock_guard<std::mutex> lock(state.mutex);
     state.wake.notify_all();
