@@ -58,7 +58,7 @@ Napi::Value build_info(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("version", PCQAT_VERSION);
     result.Set("isa", default_kernels().isa);
-    const Kernels* tables[5];
+    const Kernels* tables[kMostKernels];
     const int count = supported_kernels(tables);
     Napi::Array available = Napi::Array::New(env);
     for (int i = 0; i < count; ++i) available.Set(static_cast<uint32_t>(i), tables[i]->isa);

@@ -338,6 +338,7 @@ SessionOptions parse_session_options(Fields& fields) {
   options.threads = static_cast<int>(fields.integer("threads", 1, 256, default_threads()));
   options.seed = static_cast<uint64_t>(fields.integer("seed", 0, 9007199254740991, 0));
   options.keep_values = fields.boolean("keepValues", false);
+  if (fields.has("gradients")) options.bf16_gradients = fields.choice<bool>("gradients", {{"f32", false}, {"bf16", true}});
   return options;
 }
 

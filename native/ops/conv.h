@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/common.h"
+#include "ops/norm.h"
 
 namespace pcqat {
 
@@ -14,10 +15,41 @@ struct ConvGeometry {
   int64_t dilation_h, dilation_w;
 };
 
+// The operands of a convolution whose input and kernel are both fake-quantized: x = scale (q - zero), w = scale[c] q, so that
+// the products can be taken exactly in int8.
+struct CodeOperands {
+  NudgedRange x;
+  const float* weight_min = nullptr;  // one, or one per output channel; symmetric ranges of at most 8 bits
+  const float* weight_max = nullptr;
+  bool per_channel = false;
+  int weight_bits = 8;
+  bool weight_narrow_range = true;
+};
+
 // bias may be null. The activation is applied to the output.
-size_t conv2d_workspace(const ConvGeometry& g, int64_t max_rows, int threads);  // enough for forward and both backwards
+size_t conv2d_workspace(const ConvGeometry& g, int64_t max_rows, int threads);  // enough for forward and either gradient alone
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
                     float* y, const Context& context);
+// The same with integer products; needs kernels.code_product. Sums are exact where f32 would round each of them.
+bool fits_codes(const ConvGeometry& g);
+void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const float* x, const float* kernel,
+                          const float* bias, Activation activation, float* y, const Context& context);
+size_t conv2d_codes_workspace(const ConvGeometry& g, int threads);
+
+// Gradients to compute; null: not wanted.
+struct ConvGradients {
+  float* dx = nullptr;
+  float* d_kernel = nullptr;
+  float* d_bias = nullptr;
+};
+
+// All gradients at once, block by block, so that a block of `gradient` is read while it is in the cache. `bf16` rounds the
+// operands of the products to bfloat16 (needs kernels.bf16_product); sums stay f32.
+size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool bf16, int threads);
+void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+                     const ConvGradients& targets, bool bf16, const Context& context);
+
+// One gradient alone, in f32.
 void conv2d_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context);
 // d_bias may be null.
 void conv2d_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
@@ -27,6 +59,9 @@ void conv2d_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x,
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads);
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
                        float* y, const Context& context);
+// All gradients at once, image by image.
+void depthwise_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+                        const ConvGradients& targets, const Context& context);
 void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context);
 void depthwise_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
                                const Context& context);

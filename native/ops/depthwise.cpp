@@ -13,6 +13,13 @@ namespace pcqat {
 namespace {
 
 constexpr int64_t kMostPartials = 32;
+// Image by image pays where there are enough of them to share, each small enough for the second-level cache.
+constexpr int64_t kFewImages = 8;
+constexpr int64_t kImageFloats = 131072;
+
+bool goes_by_image(const ConvGeometry& g, int64_t rows) {
+  return g.out_c == g.in_c && rows >= kFewImages && g.out_h * g.out_w * g.out_c <= kImageFloats;
+}
 
 struct DepthwiseMemory {
   DepthwiseSpans spans;
@@ -25,7 +32,7 @@ DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, bool backward, int thr
   const int64_t size = g.kernel_h * g.kernel_w * g.out_c;
   DepthwiseSpans spans(g, backward, threads, workspace);
   float* partials = workspace.take<float>(kMostPartials * size);
-  float* bias_partials = workspace.take<float>(kMostPartials * g.out_c);
+  float* bias_partials = workspace.take<float>(std::max<int64_t>(kMostPartials, threads) * g.out_c);
   float* expanded = workspace.take<float>(g.out_c == g.in_c ? 0 : rows * g.in_h * g.in_w * g.out_c);
   return {spans, partials, bias_partials, expanded};
 }
@@ -67,6 +74,10 @@ void sum_repeated_channels(const ConvGeometry& g, int64_t rows, const float* exp
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads) {
   Carver workspace(nullptr);
   plan(g, max_rows, false, threads, workspace);
+  if (goes_by_image(g, max_rows)) {
+    plan(g, max_rows, true, threads, workspace);
+    workspace.take<float>(threads * g.out_h * g.out_w * g.out_c);
+  }
   return workspace.used();
 }
 
@@ -105,6 +116,57 @@ void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* 
     }
   });
   if (repeated) sum_repeated_channels(g, rows, target, dx, context);
+}
+
+void depthwise_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+                        const ConvGradients& targets, const Context& context) {
+  const int64_t in_floats = g.in_h * g.in_w * g.out_c, out_floats = g.out_h * g.out_w * g.out_c;
+  if (!goes_by_image(g, rows)) {
+    const float* dy = settle(gradient, rows * g.out_h * g.out_w, context);
+    if (targets.d_kernel != nullptr) depthwise_backward_kernel(g, rows, x, dy, targets.d_kernel, targets.d_bias, context);
+    if (targets.dx != nullptr) depthwise_backward_input(g, rows, dy, kernel, targets.dx, context);
+    return;
+  }
+  const F32Kernels& kernels = *context.kernels.f32;
+  Carver workspace(context.workspace);
+  DepthwiseMemory inward = plan(g, rows, true, context.pool.threads(), workspace);
+  DepthwiseMemory outward = plan(g, rows, false, context.pool.threads(), workspace);
+  float* const images = workspace.take<float>(context.pool.threads() * out_floats);
+  inward.spans.fill();
+  outward.spans.fill();
+  const int64_t size = g.kernel_h * g.kernel_w * g.out_c, pixels = g.out_h * g.out_w;
+  const Chunks chunks = chunks_of(rows, std::max((rows + kMostPartials - 1) / kMostPartials, kChunkElements / out_floats + 1));
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    float* partial = outward.partials + chunk * size;
+    float* bias_sum = outward.bias_partials + chunk * g.out_c;
+    std::memset(partial, 0, sizeof(float) * size);
+    std::memset(bias_sum, 0, sizeof(float) * g.out_c);
+    for (int64_t image = chunks.begin(chunk); image < chunks.end(chunk); ++image) {
+      const float* d = gradient.dy + image * out_floats;
+      if (gradient.delayed != nullptr) {
+        float* settled = images + worker * out_floats;
+        norm_gradient_rows(*gradient.delayed, image * pixels, pixels, d, settled, context.kernels);
+        d = settled;
+      }
+      for (int64_t row = 0; row < g.out_h && targets.d_kernel != nullptr; ++row) {
+        outward.spans.each(row, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+          kernels.depthwise_gradient(span, x + image * in_floats + from, d + to, partial);
+        });
+      }
+      for (int64_t row = 0; row < g.in_h && targets.dx != nullptr; ++row) {
+        inward.spans.each(row, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+          kernels.depthwise(span, d + from, kernel, nullptr, -kInfinity, kInfinity, targets.dx + image * in_floats + to);
+        });
+      }
+      if (targets.d_bias != nullptr) {
+        float* sum = inward.bias_partials + worker * g.out_c;
+        kernels.column_sums(pixels, g.out_c, d, sum);
+        kernels.add(g.out_c, sum, bias_sum);
+      }
+    }
+  });
+  if (targets.d_kernel != nullptr) sum_partials(size, chunks.count, outward.partials, targets.d_kernel, context);
+  if (targets.d_bias != nullptr) sum_partials(g.out_c, chunks.count, outward.bias_partials, targets.d_bias, context);
 }
 
 void depthwise_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,

@@ -152,28 +152,32 @@ void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, co
 }
 
 void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
-                                  const ActivationQuant& quant, float* y, const Context& context) {
+                                  const ActivationQuant& quant, NudgedRange* range, float* y, const Context& context) {
   const NormMemory memory = memory_of(p.channels, context);
   for (int64_t c = 0; c < p.channels; ++c) memory.slope[c] = 1.0f / std::sqrt(p.moving_variance[c] + p.epsilon);
   fold(p, p.moving_mean, memory.slope, memory);
   if (!needs_extremes(quant)) {
-    NudgedRange nudged;
-    const bool quantize = prepare_range(quant, 0, 0, &nudged);
-    apply(p.channels, count, x, memory, activation, quantize ? &nudged : nullptr, y, context);
+    const bool quantize = prepare_range(quant, 0, 0, range);
+    apply(p.channels, count, x, memory, activation, quantize ? range : nullptr, y, context);
     return;
   }
   apply(p.channels, count, x, memory, activation, nullptr, y, context);
-  activation_forward(count * p.channels, y, Activation::none, quant, nullptr, y, context);
+  activation_forward(count * p.channels, y, Activation::none, quant, range, y, context);
 }
 
-void batch_norm_backward(const BatchNormParameters& p, int64_t count, const float* x, Activation activation, const NudgedRange* range,
-                         const float* saved, const float* dy, float* dx, float* d_gamma, float* d_beta, const Context& context) {
+NormGradient batch_norm_backward_sums(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
+                                      const NudgedRange* range, float* saved, const float* dy, float* d_gamma, float* d_beta,
+                                      const Context& context) {
   const int64_t channels = p.channels;
   const F32Kernels& kernels = *context.kernels.f32;
-  const NormMemory memory = memory_of(channels, context);
+  NormMemory memory = memory_of(channels, context);
   const PassInterval pass = make_pass_interval(activation, range);
   const float* mean = saved;
   const float* inverse = saved + channels;
+  memory.scale = saved + 2 * channels;
+  memory.shift = saved + 3 * channels;
+  memory.slope = saved + 4 * channels;
+  memory.offset = saved + 5 * channels;
   fold(p, mean, inverse, memory);
   const Chunks chunks = row_chunks(count, channels);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
@@ -193,11 +197,24 @@ void batch_norm_backward(const BatchNormParameters& p, int64_t count, const floa
     memory.slope[c] = static_cast<float>(-s * i * i * product / n);
     memory.offset[c] = static_cast<float>(-s * sum / n);
   });
+  return {channels, x, memory.scale, memory.shift, mean, memory.slope, memory.offset, pass};
+}
+
+void norm_gradient_rows(const NormGradient& g, int64_t first, int64_t rows, const float* dy, float* dx, const Kernels& kernels) {
+  kernels.f32->norm_gradient(rows, g.channels, g.x + first * g.channels, g.scale, g.shift, g.mean, g.pass, g.slope, g.offset, dy, dx);
+}
+
+void norm_gradient_all(const NormGradient& g, int64_t count, const float* dy, float* dx, const Context& context) {
+  const Chunks chunks = row_chunks(count, g.channels);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-    const int64_t at = chunks.begin(chunk) * channels;
-    kernels.norm_gradient(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, memory.slope, memory.offset,
-                          dy + at, dx + at);
+    const int64_t first = chunks.begin(chunk), at = first * g.channels;
+    norm_gradient_rows(g, first, chunks.length(chunk), dy + at, dx + at, context.kernels);
   });
+}
+
+float* settle(const OutputGradient& gradient, int64_t count, const Context& context) {
+  if (gradient.delayed != nullptr) norm_gradient_all(*gradient.delayed, count, gradient.dy, gradient.dy, context);
+  return gradient.dy;
 }
 
 }  // namespace pcqat

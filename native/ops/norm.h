@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ops/common.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
 
@@ -22,14 +23,42 @@ struct BatchNormParameters {
 // `count` = rows * height * width.
 size_t batch_norm_workspace(int64_t channels, int64_t max_count, int threads);
 
-// saved: 2 * channels floats (batch mean, 1/sqrt(variance + epsilon)), kept for backward.
+// saved: kNormSaved floats per channel, kept for backward.
 // range: the nudged range used, kept for backward (untouched without fake quantization).
 void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
                                  const ActivationQuant& quant, float* saved, NudgedRange* range, float* y, const Context& context);
 void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
-                                  const ActivationQuant& quant, float* y, const Context& context);
-// The activation's and fake quantization's gradient masks are recomputed from x. range null: no fake quantization.
-void batch_norm_backward(const BatchNormParameters& p, int64_t count, const float* x, Activation activation, const NudgedRange* range,
-                         const float* saved, const float* dy, float* dx, float* d_gamma, float* d_beta, const Context& context);
+                                  const ActivationQuant& quant, NudgedRange* range, float* y, const Context& context);
+
+// The gradient of a batch norm's input, to be computed row by row from that of its output:
+// dx = scale g + slope (x - mean) + offset with g = dy where the output passes gradients, else 0.
+struct NormGradient {
+  int64_t channels = 0;
+  const float* x = nullptr;  // the input
+  const float *scale = nullptr, *shift = nullptr, *mean = nullptr, *slope = nullptr, *offset = nullptr;
+  PassInterval pass{};
+};
+
+// Floats per channel that the forward pass saves (mean, 1/sqrt(variance + epsilon)) or the backward pass adds.
+constexpr int64_t kNormSaved = 6;
+
+// First half of the backward pass: the parameters' gradients, and the constants of the input's. They lie in `saved`, kNormSaved floats per
+// channel. The activation's and fake quantization's gradient masks are recomputed from x. range null: no fake quantization.
+NormGradient batch_norm_backward_sums(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
+                                      const NudgedRange* range, float* saved, const float* dy, float* d_gamma, float* d_beta,
+                                      const Context& context);
+// Second half: rows [first, first + rows) of dx from those of dy. Both point to the first of these rows; they may be the same.
+void norm_gradient_rows(const NormGradient& gradient, int64_t first, int64_t rows, const float* dy, float* dx, const Kernels& kernels);
+// All rows.
+void norm_gradient_all(const NormGradient& gradient, int64_t count, const float* dy, float* dx, const Context& context);
+
+// The gradient of a layer's output. With `delayed` the rows are still those of the batch norm that follows the layer: whoever
+// uses them computes its own rows from them, in memory that is in its cache.
+struct OutputGradient {
+  float* dy = nullptr;
+  const NormGradient* delayed = nullptr;
+};
+// Computes the rows in place, if they still have to be.
+float* settle(const OutputGradient& gradient, int64_t count, const Context& context);
 
 }  // namespace pcqat

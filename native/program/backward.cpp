@@ -132,33 +132,56 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     give_input_gradient(index, [&](float* dx) { conv_transpose_backward_input(g, rows_, dy, kernel, dx, c); });
     return;
   }
+  backward_conv(index, x, kernel);
+}
+
+void Session::backward_conv(size_t index, const float* x, const float* kernel) {
+  const Instruction& in = program_.instructions[index];
   const ConvGeometry g = conv_geometry(program_, in);
-  const bool depthwise = in.op == Op::depthwise_conv2d;
-  give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
-    (depthwise ? depthwise_backward_kernel : conv2d_backward_kernel)(g, rows_, x, dy, d_kernel, d_bias, c);
+  const OutputGradient gradient{value_gradient(in.output), delayed_[index].x == nullptr ? nullptr : &delayed_[index]};
+  ConvGradients targets;
+  const auto run = [&] {
+    if (in.op == Op::depthwise_conv2d)
+      depthwise_backward(g, rows_, x, kernel, gradient, targets, context());
+    else
+      conv2d_backward(g, rows_, x, kernel, gradient, targets, options_.bf16_gradients, context());
+  };
+  const auto with_parameters = [&] {
+    const bool wanted = tensors_[in.kernel].gradient != nullptr || (in.bias != kNone && tensors_[in.bias].gradient != nullptr);
+    if (!wanted) return run();
+    give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
+      targets.d_kernel = d_kernel;
+      targets.d_bias = d_bias;
+      run();
+    });
+  };
+  if (!plan_.backward[index].input().wanted) return with_parameters();
+  give_input_gradient(index, [&](float* dx) {
+    targets.dx = dx;
+    with_parameters();
   });
-  give_input_gradient(index,
-                      [&](float* dx) { (depthwise ? depthwise_backward_input : conv2d_backward_input)(g, rows_, dy, kernel, dx, c); });
 }
 
 void Session::backward_batch_norm(size_t index, const float* dy) {
   const Instruction& in = program_.instructions[index];
   const BatchNormParameters p = batch_norm_parameters(in);
   const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
-  const float* saved = arena_f32(saved_statistics_[index]);
-  auto run = [&](float* dx, float* d_gamma, float* d_beta) {
-    batch_norm_backward(p, value_count(in.input) / p.channels, value_data(in.input), in.activation, range, saved, dy, dx, d_gamma, d_beta,
-                        context());
+  const int64_t count = value_count(in.input) / p.channels;
+  NormGradient gradient;
+  const auto sums = [&](float* d_gamma, float* d_beta) {
+    gradient = batch_norm_backward_sums(p, count, value_data(in.input), in.activation, range, arena_f32(saved_statistics_[index]), dy,
+                                        d_gamma, d_beta, context());
   };
-  // One pass gives all three gradients; those that are not wanted go to scratch memory.
-  const BackwardPlan& plan = plan_.backward[index];
-  float* dx = plan.input().wanted && !plan.input().adds ? value_gradient(in.input) : arena_f32(plan.temporary);
-  if (tensors_[in.gamma].gradient == nullptr && tensors_[in.beta].gradient == nullptr) {
-    run(dx, arena_f32(scratch_[0]), arena_f32(scratch_[1]));
-  } else {
-    give_parameter_gradients(in.gamma, in.beta, [&](float* d_gamma, float* d_beta) { run(dx, d_gamma, d_beta); });
-  }
-  if (plan.input().adds) accumulate(value_count(in.input), dx, value_gradient(in.input), context());
+  // One pass gives both; those that are not wanted go to scratch memory.
+  if (tensors_[in.gamma].gradient == nullptr && tensors_[in.beta].gradient == nullptr)
+    sums(arena_f32(scratch_[0]), arena_f32(scratch_[1]));
+  else
+    give_parameter_gradients(in.gamma, in.beta, sums);
+  const int producer = plan_.backward[index].delays_to;
+  if (producer != kNone)
+    delayed_[producer] = gradient;
+  else
+    give_input_gradient(index, [&](float* dx) { norm_gradient_all(gradient, count, dy, dx, context()); });
 }
 
 // Both operands get the same gradient d: computed where the first of them keeps it, then copied or added.

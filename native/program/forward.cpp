@@ -92,7 +92,7 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
   float* y = value_data(in.output);
   const int64_t count = value_count(in.output);
   switch (in.op) {
-    case Op::conv2d: conv2d_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c); break;
+    case Op::conv2d: run_conv(index, options); break;
     case Op::depthwise_conv2d:
       depthwise_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
       break;
@@ -152,6 +152,18 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
   }
 }
 
+void Session::run_conv(size_t index, const ForwardOptions& options) {
+  const Instruction& in = program_.instructions[index];
+  const ConvGeometry g = conv_geometry(program_, in);
+  const float* x = value_data(in.input);
+  float* y = value_data(in.output);
+  CodeOperands operands;
+  if (code_operands(index, options, &operands))
+    conv2d_forward_codes(g, rows_, operands, x, kernel_data(in), f32(in.bias), in.activation, y, context());
+  else
+    conv2d_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, context());
+}
+
 void Session::run_multiply(const Instruction& in) {
   const ValueSpec &x = program_.values[in.input], &factor = program_.values[in.others[0]];
   const float *a = value_data(in.input), *b = value_data(in.others[0]);
@@ -176,7 +188,7 @@ void Session::run_batch_norm(size_t index, const ForwardOptions& options) {
   if (options.mode == ForwardMode::training) {
     batch_norm_forward_training(p, count, x, in.activation, quant, arena_f32(saved_statistics_[index]), &ranges_[index], y, context());
   } else {
-    batch_norm_forward_inference(p, count, x, in.activation, quant, y, context());
+    batch_norm_forward_inference(p, count, x, in.activation, quant, &ranges_[index], y, context());
   }
 }
 

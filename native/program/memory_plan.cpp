@@ -79,9 +79,23 @@ int64_t temporary_count(const Program& program, const Instruction& in, const Bac
     if (target.adds) count = std::max(count, program.values[operand(in, o)].count);
     has_target = has_target || (target.wanted && !target.adds);
   }
-  if (in.op == Op::add && has_target) return 0;  // both operands get the same gradient, which stands there
-  // Batch normalization computes its input's gradient in any case.
-  return in.op == Op::batch_norm && backward.active && !has_target ? program.values[in.input].count : count;
+  return in.op == Op::add && has_target ? 0 : count;  // both operands get the same gradient, which stands there
+}
+
+// Per batch norm: the convolution before it, if the norm is the only one that uses its output, else kNone.
+std::vector<int> find_convolutions(const Program& program, const MemoryPlan& plan) {
+  std::vector<int> producer(program.values.size(), kNone), uses(program.values.size(), 0), found(program.instructions.size(), kNone);
+  for (int value : {program.output, program.loss.value}) ++uses[plan.root[value]];
+  for (const Instruction& in : program.instructions) {
+    for (size_t o = 0; o < operand_count(in); ++o) ++uses[plan.root[operand(in, o)]];
+  }
+  for (size_t i = 0; i < program.instructions.size(); ++i) {
+    const Instruction& in = program.instructions[i];
+    const bool is_convolution = in.op == Op::conv2d || in.op == Op::depthwise_conv2d;
+    if (is_convolution && in.activation == Activation::none) producer[in.output] = static_cast<int>(i);
+    if (in.op == Op::batch_norm && plan.root[in.input] == in.input && uses[in.input] == 1) found[i] = producer[in.input];
+  }
+  return found;
 }
 
 // The gradient of a root value lives from its first contribution (the last consumer in program order, or the loss) to the
@@ -98,7 +112,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
     if (need) needed[plan.root[in.output]] = true;
   }
   const int loss_root = plan.root[program.loss.value];
-  std::vector<int> first(values, kNone), producer(values, kNone);
+  std::vector<int> first(values, kNone), producer(values, kNone), shares(values, kNone);
+  const std::vector<int> convolutions = find_convolutions(program, plan);
   if (needed[loss_root]) first[loss_root] = n;
   reached[loss_root] = true;
   for (int i = n - 1; i >= 0; --i) {
@@ -119,15 +134,30 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
       target.adds = first[root] != kNone;
       if (!target.adds) first[root] = 2 * n - i;
     }
+    if (backward.input().wanted && convolutions[i] != kNone) {
+      backward.delays_to = convolutions[i];
+      shares[plan.root[in.input]] = out;
+    }
     if (const int64_t count = temporary_count(program, in, backward); count > 0) {
       const size_t bytes = static_cast<size_t>(count * max_batch) * sizeof(float);
       backward.temporary = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
     }
   }
+  // The memory of a batch norm's output gradient serves its convolution too.
+  std::vector<int> last(values, kNone);
   for (size_t v = 0; v < values; ++v) {
-    if (first[v] == kNone) continue;
+    if (first[v] != kNone) last[v] = 2 * n - producer[v];
+  }
+  for (size_t v = 0; v < values; ++v) {
+    if (first[v] != kNone && shares[v] != kNone) last[shares[v]] = last[v];
+  }
+  for (size_t v = 0; v < values; ++v) {
+    if (first[v] == kNone || shares[v] != kNone) continue;
     const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
-    plan.gradient_buffer[v] = plan.arena.add(bytes, first[v], 2 * n - producer[v]);
+    plan.gradient_buffer[v] = plan.arena.add(bytes, first[v], last[v]);
+  }
+  for (size_t v = 0; v < values; ++v) {
+    if (first[v] != kNone && shares[v] != kNone) plan.gradient_buffer[v] = plan.gradient_buffer[shares[v]];
   }
 }
 

@@ -41,6 +41,7 @@ struct OperandPlan {
 struct BackwardPlan {
   bool active = false;  // its output's gradient is needed
   std::vector<OperandPlan> operands;
+  int delays_to = kNone;  // batch_norm: the convolution that computes its input's gradient row by row, in the memory of the output's
   int temporary = kNone;  // arena buffer for a gradient that is added or dropped; kNone: not needed
 
   const OperandPlan& input() const { return operands[0]; }

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "ops/elementwise.h"
 #include "program/validate.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 namespace {
@@ -34,6 +35,10 @@ void check_memory(size_t bytes) {
 
 Session::Session(Program program, const SessionOptions& options, const Kernels& kernels)
     : program_(validated(std::move(program), options)), options_(options), kernels_(kernels), pool_(options.threads) {
+  if (options_.bf16_gradients && kernels_.bf16_product == nullptr) {
+    throw Error("ERR_OPTION", "gradients: 'bf16' needs a CPU with AVX-512 BF16, but this session runs on " + std::string(kernels_.isa) +
+                                  ". Leave the option out to train in f32.");
+  }
   std::vector<bool> gradients(program_.tensors.size(), false);
   if (options_.training) {
     for (size_t t = 0; t < gradients.size(); ++t) gradients[t] = program_.tensors[t].trainable;
@@ -43,6 +48,7 @@ Session::Session(Program program, const SessionOptions& options, const Kernels& 
   }
   plan_ = plan_memory(program_, gradients, options_.max_batch, options_.training, options_.keep_values);
   plan_state();
+  find_code_sources();
   gradient_buffers_.assign(gradients.size(), kNone);
   const int end = plan_.last_step;
   for (size_t t = 0; t < gradients.size(); ++t) {

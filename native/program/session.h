@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compression/weight_chain.h"
+#include "ops/conv.h"
 #include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
@@ -34,6 +35,7 @@ struct SessionOptions {
   int threads = 1;
   uint64_t seed = 0;
   bool keep_values = false;
+  bool bf16_gradients = false;  // round the operands of the backward products to bfloat16
 };
 
 struct StepOptions {
@@ -143,6 +145,11 @@ class Session {
   void save_written();
   void restore_written();
 
+  // codes.cpp
+  void find_code_sources();
+  // Whether both operands of a convolution are fake-quantized in this pass, and how.
+  bool code_operands(size_t index, const ForwardOptions& options, CodeOperands* operands) const;
+
   // workspace.cpp
   void plan_buffers(const std::vector<bool>& gradients);
   int64_t scratch_count(const std::vector<bool>& gradients) const;
@@ -155,6 +162,7 @@ class Session {
   // Values that are not finite break promises too; those are for the checks of the layers to report.
   bool is_genuine(const Violation& violation);
   void run_instruction(size_t index, const ForwardOptions& options);
+  void run_conv(size_t index, const ForwardOptions& options);
   void run_batch_norm(size_t index, const ForwardOptions& options);
   void run_multiply(const Instruction& in);
   BatchNormParameters batch_norm_parameters(const Instruction& in) const;
@@ -172,6 +180,7 @@ class Session {
   void run_backward(int64_t step);
   void backward_instruction(size_t index, int64_t step);
   void backward_layer(size_t index, const float* x, const float* dy);
+  void backward_conv(size_t index, const float* x, const float* kernel);
   void backward_batch_norm(size_t index, const float* dy);
   void backward_add(size_t index, const float* dy);
   void backward_multiply(size_t index, const float* dy);
@@ -206,7 +215,9 @@ class Session {
   std::vector<TensorMemory> tensors_;
   std::vector<Written> written_;
   std::vector<WeightChain> chains_;
-  std::vector<NudgedRange> ranges_;    // per instruction, of the last training pass
+  std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
+  std::vector<int> code_sources_;      // per conv2d: the instruction that fake-quantized its input
+  std::vector<NormGradient> delayed_;  // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
   std::vector<int> saved_statistics_;  // arena buffer per batchNorm instruction
   std::vector<int> gradient_buffers_, used_buffers_;
   int target_buffer_ = kNone, workspace_ = kNone;

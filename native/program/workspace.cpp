@@ -16,11 +16,13 @@ void Session::plan_buffers(const std::vector<bool>& gradients) {
   const int end = plan_.last_step;
   for (const WeightChain& chain : chains_) used_buffers_.push_back(plan_.arena.add(chain.size * sizeof(float), 0, end));
   ranges_.resize(program_.instructions.size());
+  delayed_.resize(program_.instructions.size());
   saved_statistics_.assign(program_.instructions.size(), kNone);
   if (options_.training) {
     for (size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& in = program_.instructions[i];
-      if (in.op == Op::batch_norm) saved_statistics_[i] = plan_.arena.add(2 * program_.tensors[in.gamma].count * sizeof(float), 0, end);
+      if (in.op == Op::batch_norm)
+        saved_statistics_[i] = plan_.arena.add(kNormSaved * program_.tensors[in.gamma].count * sizeof(float), 0, end);
     }
     const size_t scratch = scratch_count(gradients) * sizeof(float);
     for (int& buffer : scratch_) buffer = plan_.arena.add(scratch, 0, end);
@@ -57,7 +59,13 @@ size_t Session::workspace_bytes() const {
   for (const Instruction& in : program_.instructions) {
     const ValueSpec& x = program_.values[in.input];
     switch (in.op) {
-      case Op::conv2d: bytes = std::max(bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads)); break;
+      case Op::conv2d:
+        bytes = std::max({bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads),
+                          conv2d_codes_workspace(conv_geometry(program_, in), threads)});
+        if (options_.training) {
+          bytes = std::max(bytes, conv2d_backward_workspace(conv_geometry(program_, in), rows, options_.bf16_gradients, threads));
+        }
+        break;
       case Op::depthwise_conv2d: bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads)); break;
       case Op::conv2d_transpose: bytes = std::max(bytes, conv_transpose_workspace(transposed_geometry(program_, in), rows, threads)); break;
       case Op::multiply: bytes = std::max(bytes, channel_product_workspace(x.shape.back(), threads)); break;

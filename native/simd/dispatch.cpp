@@ -18,6 +18,8 @@ PCQAT_DECLARE_TABLES(scalar)
 PCQAT_DECLARE_TABLES(avx2)
 PCQAT_DECLARE_TABLES(avx512)
 extern const Int8Kernels int8_kernels_avx512vnni;
+extern const CodeProduct code_product_avx512vnni;
+extern const Bf16Product bf16_product_avx512bf16;
 #elif defined(__aarch64__)
 PCQAT_DECLARE_TABLES(neon)
 #endif
@@ -26,7 +28,7 @@ namespace {
 
 #if defined(__x86_64__)
 struct Cpu {
-  bool avx2 = false, avx512 = false, vnni = false;
+  bool avx2 = false, avx512 = false, vnni = false, bf16 = false;
 };
 
 unsigned long long xgetbv() {
@@ -47,18 +49,26 @@ Cpu detect() {
   cpu.avx2 = ymm && fma && (b & bit_AVX2);
   cpu.avx512 = cpu.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) && (b & bit_AVX512VL);
   cpu.vnni = cpu.avx512 && (c & bit_AVX512VNNI);
+  if (cpu.vnni && __get_cpuid_count(7, 1, &a, &b, &c, &d)) cpu.bf16 = a & bit_AVX512BF16;
   return cpu;
 }
 #endif
 
-const Kernels kScalar{"scalar", &f32_kernels_scalar, &compression_kernels_scalar, &int8_kernels_scalar};
+const Kernels kScalar{"scalar", &f32_kernels_scalar, &compression_kernels_scalar, &int8_kernels_scalar, nullptr, nullptr};
 #if defined(__x86_64__)
-const Kernels kAvx2{"avx2", &f32_kernels_avx2, &compression_kernels_avx2, &int8_kernels_avx2};
-const Kernels kAvx512{"avx512", &f32_kernels_avx512, &compression_kernels_avx512, &int8_kernels_avx512};
-// VNNI only adds int8 dot products; the f32 families are those of avx512.
-const Kernels kAvx512Vnni{"avx512vnni", &f32_kernels_avx512, &compression_kernels_avx512, &int8_kernels_avx512vnni};
+const Kernels kAvx2{"avx2", &f32_kernels_avx2, &compression_kernels_avx2, &int8_kernels_avx2, nullptr, nullptr};
+const Kernels kAvx512{"avx512", &f32_kernels_avx512, &compression_kernels_avx512, &int8_kernels_avx512, nullptr, nullptr};
+// VNNI adds dot products of bytes and BF16 those of bfloat16; the other families are those of avx512.
+const Kernels kAvx512Vnni{
+    "avx512vnni", &f32_kernels_avx512, &compression_kernels_avx512, &int8_kernels_avx512vnni, &code_product_avx512vnni, nullptr};
+const Kernels kAvx512Bf16{"avx512bf16",
+                          &f32_kernels_avx512,
+                          &compression_kernels_avx512,
+                          &int8_kernels_avx512vnni,
+                          &code_product_avx512vnni,
+                          &bf16_product_avx512bf16};
 #elif defined(__aarch64__)
-const Kernels kNeon{"neon", &f32_kernels_neon, &compression_kernels_neon, &int8_kernels_neon};
+const Kernels kNeon{"neon", &f32_kernels_neon, &compression_kernels_neon, &int8_kernels_neon, nullptr, nullptr};
 #endif
 
 }  // namespace
@@ -71,6 +81,7 @@ int supported_kernels(const Kernels** out) {
   if (cpu.avx2) out[count++] = &kAvx2;
   if (cpu.avx512) out[count++] = &kAvx512;
   if (cpu.vnni) out[count++] = &kAvx512Vnni;
+  if (cpu.bf16) out[count++] = &kAvx512Bf16;
 #elif defined(__aarch64__)
   out[count++] = &kNeon;
 #endif
@@ -78,7 +89,7 @@ int supported_kernels(const Kernels** out) {
 }
 
 const Kernels* find_kernels(const char* name) {
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   if (name == nullptr) return tables[count - 1];
   for (int i = 0; i < count; ++i) {

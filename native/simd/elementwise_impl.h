@@ -21,7 +21,7 @@ struct Finisher {
   }
 };
 
-PCQAT_INLINE Vec passing(Vec v, Vec low, Vec high, Vec gradient) { return keep((v >= low) & (v <= high), gradient); }
+PCQAT_INLINE Vec passing(Vec v, Vec low, Vec high, Vec gradient) { return keep_between(v, low, high, gradient); }
 
 PCQAT_INLINE float lowest_lane(Vec v) {
   float low = v[0];
@@ -84,6 +84,14 @@ void add_scaled(int64_t count, float factor, const float* term, float* sum) {
 void scale(int64_t count, float factor, float* x) {
   const Vec f = splat(factor);
   for_vectors(count, [&](int64_t i, auto access) { access.store(x + i, access.load(x + i) * f); });
+}
+
+void column_sums(int64_t rows, int64_t columns, const float* x, float* sum) {
+  for_vectors(columns, [&](int64_t j, auto access) {
+    Vec total{};
+    for (int64_t i = 0; i < rows; ++i) total += access.load(x + i * columns + j);
+    access.store(sum + j, total);
+  });
 }
 
 void maximum(int64_t count, const float* x, float* y) {

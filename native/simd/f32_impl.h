@@ -16,7 +16,7 @@ namespace {
 constexpr F32Kernels kF32Kernels{kLanes,
                                  kRows,
                                  kColumns,
-                                 gemm,
+                                 gemm<F32Product>,
                                  column_sums,
                                  depthwise,
                                  depthwise_gradient,

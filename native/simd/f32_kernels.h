@@ -22,6 +22,9 @@ struct GemmBlock {
   bool accumulate;
   const float* bias;  // null: none
   float low, high;
+  // Products of codes only (simd/product_kernels.h): c = (sum - correction[j]) * scale[j], before the bias.
+  const float* scale = nullptr;
+  const int32_t* correction = nullptr;
 };
 
 // Consecutive output pixels (`pixels` of them, `y_step` apart) of a depthwise convolution whose `taps` valid kernel

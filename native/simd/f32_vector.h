@@ -84,8 +84,14 @@ PCQAT_INLINE Vec min(Vec a, Vec b) { return a < b ? a : b; }
 PCQAT_INLINE Vec max(Vec a, Vec b) { return a > b ? a : b; }
 #endif
 
-// Bits of v where the mask is set, else +0.
-PCQAT_INLINE Vec keep(Mask mask, Vec v) { return mask ? v : Vec{}; }
+// Bits of v where low <= x <= high, else +0.
+#if defined(__AVX512F__) && !defined(PCQAT_F32_SCALAR)
+PCQAT_INLINE Vec keep_between(Vec x, Vec low, Vec high, Vec v) {
+  return _mm512_maskz_mov_ps(_mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, low, _CMP_GE_OQ), x, high, _CMP_LE_OQ), v);
+}
+#else
+PCQAT_INLINE Vec keep_between(Vec x, Vec low, Vec high, Vec v) { return (x >= low) & (x <= high) ? v : Vec{}; }
+#endif
 
 PCQAT_INLINE Vec clamp(Vec v, Vec low, Vec high) { return min(high, max(low, v)); }  // NaN stays NaN
 

@@ -22,10 +22,18 @@ constexpr int kColumns = kVectors * kLanes;
 // k steps between passes over c: a panel of b (kDepth x kColumns) stays in the first-level cache.
 constexpr int64_t kDepth = 256;
 
-// R rows of V vectors of c. `columns` <= V * kLanes of them exist.
-template <int R, int V>
-void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const float* bias, int64_t columns, bool accumulate, bool last,
-          float* c) {
+// The product of f32. Others (simd/avx512vnni, simd/avx512bf16) hold several narrow values in the 32 bits of a lane.
+struct F32Product {
+  static PCQAT_INLINE Vec add(Vec sum, Vec factor, Vec column) { return fma(factor, column, sum); }
+  template <typename Access>
+  static PCQAT_INLINE Vec value(Vec sum, const GemmBlock&, int64_t, Access) {
+    return sum;
+  }
+};
+
+// R rows of V vectors of c, from column j on. `columns` <= V * kLanes of them exist.
+template <typename Product, int R, int V>
+void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, int64_t j, int64_t columns, bool accumulate, bool last, float* c) {
   Vec sum[R][V];
   const int64_t in_last = columns - (V - 1) * kLanes;
   const bool whole = in_last == kLanes;
@@ -50,7 +58,7 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const f
   const auto step = [&](const Vec(&column)[V]) PCQAT_INLINE_LAMBDA {
     PCQAT_UNROLL for (int i = 0; i < R; ++i) {
       const Vec factor = splat(group[i / 3][i % 3 * a_row]);
-      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(factor, column[v], sum[i][v]);
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Product::add(sum[i][v], factor, column[v]);
     }
     PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) group[q] += a_k;
     b += b_k;
@@ -71,31 +79,31 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, const f
     step(column);
   }
   const Vec low = splat(g.low), high = splat(g.high);
-  PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-    const bool all = whole || v < V - 1;
-    Vec offset{};
-    if (last && bias != nullptr) offset = all ? load(bias + v * kLanes) : load_n(bias + v * kLanes, in_last);
+  const auto finish = [&](int v, auto access) PCQAT_INLINE_LAMBDA {
+    const int64_t column = j + v * kLanes;
+    const Vec offset = last && g.bias != nullptr ? access.load(g.bias + column) : Vec{};
     PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      const Vec value = last ? clamp(sum[i][v] + offset, low, high) : sum[i][v];
-      float* p = c + i * g.c_row + v * kLanes;
-      if (all)
-        store(p, value);
-      else
-        store_n(p, value, in_last);
+      const Vec value = last ? clamp(Product::value(sum[i][v], g, column, access) + offset, low, high) : sum[i][v];
+      access.store(c + i * g.c_row + v * kLanes, value);
     }
-  }
+  };
+  PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) finish(v, Whole{});
+  if (whole)
+    finish(V - 1, Whole{});
+  else
+    finish(V - 1, Part{in_last});
 }
 
-using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, const float*, int64_t, bool, bool, float*);
+using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, int64_t, int64_t, bool, bool, float*);
 
-template <int V>
+template <typename Product, int V>
 Tile tile_of(int64_t rows) {
   switch (rows) {
-#define PCQAT_TILE(R)         \
-  case R:                     \
-    if constexpr (R <= kRows) \
-      return tile<R, V>;      \
-    else                      \
+#define PCQAT_TILE(R)             \
+  case R:                         \
+    if constexpr (R <= kRows)     \
+      return tile<Product, R, V>; \
+    else                          \
       break;
     // clang-format off
     PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
@@ -106,11 +114,12 @@ Tile tile_of(int64_t rows) {
   return nullptr;
 }
 
+template <typename Product>
 Tile tile_of(int64_t rows, int64_t columns) {
   const int64_t vectors = (columns + kLanes - 1) / kLanes;
-  if (vectors == 1) return tile_of<1>(rows);
-  if (vectors == 2) return tile_of<2>(rows);
-  return tile_of<kVectors>(rows);
+  if (vectors == 1) return tile_of<Product, 1>(rows);
+  if (vectors == 2) return tile_of<Product, 2>(rows);
+  return tile_of<Product, kVectors>(rows);
 }
 
 // Copies `depth` rows of a column panel side by side, aligned and zero-filled to the full width.
@@ -127,6 +136,7 @@ void pack_panel(int64_t depth, int64_t columns, const float* b, int64_t b_k, flo
   }
 }
 
+template <typename Product>
 void gemm(const GemmBlock& block) {
   alignas(64) float panel[kDepth * kColumns];
   GemmBlock g = block;
@@ -147,21 +157,12 @@ void gemm(const GemmBlock& block) {
         pack_panel(depth, columns, b, block.b_k, panel);
         b = panel;
       }
-      const float* bias = g.bias == nullptr ? nullptr : g.bias + j;
       for (int64_t i = 0; i < g.m; i += kRows) {
         const int64_t rows = g.m - i < kRows ? g.m - i : kRows;
-        tile_of(rows, columns)(g, depth, g.a + i * g.a_row + done * g.a_k, b, bias, columns, accumulate, last, g.c + i * g.c_row + j);
+        tile_of<Product>(rows, columns)(g, depth, g.a + i * g.a_row + done * g.a_k, b, j, columns, accumulate, last, g.c + i * g.c_row + j);
       }
     }
   }
-}
-
-void column_sums(int64_t rows, int64_t columns, const float* x, float* sum) {
-  for_vectors(columns, [&](int64_t j, auto access) {
-    Vec total{};
-    for (int64_t i = 0; i < rows; ++i) total += access.load(x + i * columns + j);
-    access.store(sum + j, total);
-  });
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ void Checks::compare(const std::string& name, const Outputs& outputs, const Outp
 
 Outputs Checks::everywhere(const std::string& name, const std::function<size_t(int)>& workspace_size,
                            const std::function<Outputs(const Context&)>& op, const std::vector<Expected>& expected) {
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   Outputs scalar, last;
   for (int t = 0; t < count; ++t) {

@@ -113,7 +113,7 @@ void run_softmax(Checks& checks, int64_t rows, int64_t classes, Random& random) 
 }
 
 void run_checks_and_sums(Checks& checks, Random& random) {
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   for (const int64_t size : {1, 5, 16, 63, 1000, 100001}) {
     std::vector<float> x = random.floats(size, -1e3, 1e3);

@@ -109,7 +109,7 @@ void run_special(Checks& checks, const Kernels& kernels) {
 }  // namespace
 
 void test_fake_quant(Checks& checks) {
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   for (int t = 0; t < count; ++t) {
     Random random(30);

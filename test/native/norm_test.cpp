@@ -111,8 +111,13 @@ void run(Checks& checks, const Case& c, Random& random) {
                   std::vector<float>(size), std::vector<float>(ch),     std::vector<float>(ch)};
         const BatchNormParameters p{channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), o[2].data(), o[3].data()};
         batch_norm_forward_training(p, n, d.x.data(), c.activation, {}, o[1].data(), nullptr, o[0].data(), context);
-        batch_norm_backward(p, n, d.x.data(), c.activation, nullptr, o[1].data(), d.dy.data(), o[4].data(), o[5].data(), o[6].data(),
-                            context);
+        std::vector<float> kept(kNormSaved * ch);
+        std::copy(o[1].begin(), o[1].end(), kept.begin());
+        const NormGradient gradient =
+            batch_norm_backward_sums(p, n, d.x.data(), c.activation, nullptr, kept.data(), d.dy.data(), o[5].data(), o[6].data(), context);
+        // In place, as the executor does it.
+        o[4] = d.dy;
+        norm_gradient_all(gradient, n, o[4].data(), o[4].data(), context);
         return o;
       },
       {y, saved, mean_after, variance_after, dx, dgamma, dbeta});
@@ -123,11 +128,12 @@ void run(Checks& checks, const Case& c, Random& random) {
 void run_quantized(Checks& checks, const Case& c, Random& random) {
   const Data d = data_of(c, random);
   const int64_t size = c.count * c.channels;
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   for (int t = 0; t < count; ++t) {
     const std::string name = std::string("batch norm with fake quantization on ") + tables[t]->isa;
-    std::vector<float> saved(static_cast<size_t>(2 * c.channels)), moving_mean = d.moving_mean, moving_variance = d.moving_variance;
+    std::vector<float> saved(static_cast<size_t>(kNormSaved * c.channels)), moving_mean = d.moving_mean,
+                                                                            moving_variance = d.moving_variance;
     float min = -0.5f, max = 2.5f;
     NudgedRange range;
     const ActivationQuant quant{&min, &max, {RangeUpdate::moving_average, false, false, 8, 0.01f}, QuantMode::update, false};
@@ -155,8 +161,9 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
                 std::vector<float>(static_cast<size_t>(c.channels))};
       const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
                                   moving_mean.data(), moving_variance.data()};
-      batch_norm_backward(p, c.count, d.x.data(), c.activation, &range, saved.data(), d.dy.data(), o[0].data(), o[1].data(), o[2].data(),
-                          context);
+      const NormGradient gradient = batch_norm_backward_sums(p, c.count, d.x.data(), c.activation, &range, saved.data(), d.dy.data(),
+                                                             o[1].data(), o[2].data(), context);
+      norm_gradient_all(gradient, c.count, d.dy.data(), o[0].data(), context);
       return o;
     });
     for (int64_t ch = 0; ch < c.channels; ++ch) {
@@ -190,7 +197,7 @@ void run_inference(Checks& checks, const Case& c, Random& random) {
         Outputs o{std::vector<float>(d.x.size())};
         std::vector<float> mean = d.moving_mean, variance = d.moving_variance;
         const BatchNormParameters p{c.channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), mean.data(), variance.data()};
-        batch_norm_forward_inference(p, c.count, d.x.data(), c.activation, {}, o[0].data(), context);
+        batch_norm_forward_inference(p, c.count, d.x.data(), c.activation, {}, nullptr, o[0].data(), context);
         return o;
       },
       {y});

@@ -80,7 +80,7 @@ void run_accuracy(Checks& checks, const Bound& bound) {
   const int64_t count = static_cast<int64_t>(x.size());
   const std::vector<float> ones(x.size(), 1.0f);
   const double alpha = static_cast<double>(bound.unary.alpha);
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int isas = supported_kernels(tables);
   for (int t = 0; t < isas; ++t) {
     const Outputs o = run_once(*tables[t], 2, 0, [&](const Context& context) {
@@ -131,7 +131,7 @@ void run_specials(Checks& checks) {
 // Fake quantization in the same pass gives the bytes of f(x) followed by fake quantization, in every mode.
 void run_quantized(Checks& checks, const Unary& unary, int64_t count, Random& random) {
   const std::vector<float> x = random.floats(count, -7, 7), dy = random.floats(count);
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int isas = supported_kernels(tables);
   for (int t = 0; t < isas; ++t) {
     for (const QuantMode mode : {QuantMode::update, QuantMode::frozen, QuantMode::observe}) {

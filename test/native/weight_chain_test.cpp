@@ -76,7 +76,7 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) { return a =
 class Harness {
  public:
   explicit Harness(Checks& checks) : checks_(checks) {
-    const Kernels* tables[5];
+    const Kernels* tables[kMostKernels];
     const int count = supported_kernels(tables);
     tables_.assign(tables, tables + count);
     for (const int threads : {1, 2, 4}) pools_.push_back(std::make_unique<ThreadPool>(threads));
@@ -173,7 +173,7 @@ void run_range_rules(Harness& harness, uint64_t& seed) {
 
 // Used weights and indices that no forward pass would leave: what counting them finds, on every instruction set.
 void test_violations(Checks& checks) {
-  const Kernels* tables[5];
+  const Kernels* tables[kMostKernels];
   const int count = supported_kernels(tables);
   Random random(77);
   const auto one_in = [&](int64_t n) { return random.between(1, n) == 1; };

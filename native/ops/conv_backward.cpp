@@ -1,0 +1,253 @@
+// All gradients of a conv2d in one walk over the gradient of its output.
+#include <algorithm>
+#include <cstring>
+
+#include "carver.h"
+#include "ops/chunks.h"
+#include "ops/conv.h"
+#include "ops/finish.h"
+#include "ops/gemm.h"
+#include "ops/patches.h"
+#include "ops/reduce.h"
+#include "parallel/thread_pool.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
+#include "simd/product_kernels.h"
+
+namespace pcqat {
+
+namespace {
+
+// With more weights, partial sums of their gradient cost more than walking twice.
+constexpr int64_t kFewWeights = 131072;
+constexpr int64_t kMostPartials = 16;
+// Multiply-adds that make a chunk worth handing to a thread.
+constexpr int64_t kChunkProducts = 2'000'000;
+// Rows of a kernel gradient that a thread computes at once, at least.
+constexpr int64_t kKernelRows = 48;
+
+bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
+
+int64_t pairs(int64_t n) { return (n + 1) / 2; }
+
+// Rows that are worked on at once: about 128 KB of the wider operand, a multiple of every register tile's height.
+int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(32768 / std::max(patch_size(g), g.out_c) / 24, 1, 20) * 24; }
+
+// Elements of bfloat16 pairs that a worker holds.
+int64_t half_elements(const ConvGeometry& g) {
+  const int64_t rows = block_rows(g);
+  return std::max(rows * pairs(g.out_c), pairs(rows) * (patch_size(g) + g.out_c));
+}
+
+struct BackwardMemory {
+  float* packed;         // the transposed kernel
+  uint32_t* weights;     // the kernel in pairs
+  uint32_t* halves;      // per worker, or of all rows
+  float* gradient;       // per worker: rows of it
+  float* patches;        // per worker
+  float* partials;       // per chunk
+  float* bias_partials;  // per chunk: its sum, and that of a block
+};
+
+BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads, Carver& workspace) {
+  const int64_t size = patch_size(g), block = block_rows(g);
+  const bool few = has_few_weights(g);
+  const int64_t all_pairs = pairs(rows * g.out_h * g.out_w) * (size + g.out_c);
+  BackwardMemory memory;
+  memory.packed = workspace.take<float>(packed_floats(g.out_c, size));
+  memory.weights = workspace.take<uint32_t>(bf16 ? size * pairs(g.out_c) : 0);
+  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few ? 0 : all_pairs));
+  memory.gradient = workspace.take<float>(threads * block * g.out_c);
+  memory.patches = workspace.take<float>(is_pointwise(g) ? 0 : threads * block * size);
+  memory.partials = workspace.take<float>(few ? kMostPartials * size * g.out_c : 0);
+  memory.bias_partials = workspace.take<float>(2 * kMostPartials * g.out_c);
+  return memory;
+}
+
+// The two products of the backward pass, in f32 or on operands rounded to bfloat16.
+class Products {
+ public:
+  Products(const ConvGeometry& g, bool bf16, const BackwardMemory& memory, const Context& context)
+      : memory_(memory), context_(context), bf16_(bf16), size_(patch_size(g)), out_(g.out_c), half_elements_(half_elements(g)),
+        half_rows_(pairs(block_rows(g))) {}
+
+  void pack_kernel(const float* kernel) {
+    if (!bf16_) {
+      right_ = pack(out_, size_, kernel, true, memory_.packed, context_);
+      return;
+    }
+    const Chunks chunks = chunks_of(size_, kChunkElements / out_ + 1);
+    context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      const int64_t begin = chunks.begin(chunk);
+      halves().rows(chunks.length(chunk), out_, kernel + begin * out_, memory_.weights + begin * pairs(out_));
+    });
+    right_ = pack(pairs(out_), size_, as_floats(memory_.weights), true, memory_.packed, context_);
+  }
+
+  // target[count, size] = d · kernelᵀ
+  void input(int64_t count, const float* d, float* target, int worker) const {
+    const float* left = d;
+    int64_t k = out_;
+    if (bf16_) {
+      uint32_t* rounded = memory_.halves + worker * half_elements_;
+      halves().rows(count, out_, d, rounded);
+      left = as_floats(rounded);
+      k = pairs(out_);
+    }
+    multiply(
+        {count, size_, k, left, k, 1, right_.data, right_.row, right_.panel, true, target, size_, false, nullptr, -kInfinity, kInfinity});
+  }
+
+  // sum[size, out] (+)= valuesᵀ · d
+  void kernel(int64_t count, const float* values, const float* d, bool add, float* sum, int worker) const {
+    if (bf16_) {
+      uint32_t* left = memory_.halves + worker * half_elements_;
+      uint32_t* right = left + half_rows_ * size_;
+      halves().row_pairs(count, size_, values, left);
+      halves().row_pairs(count, out_, d, right);
+      kernel_rows(0, size_, pairs(count), as_floats(left), as_floats(right), add, sum);
+    } else {
+      kernel_rows(0, size_, count, values, d, add, sum);
+    }
+  }
+
+  // The same for all rows of the batch, cut along the kernel's rows, which needs no partial sums.
+  void whole_kernel(int64_t count, const float* x, const float* dy, float* sum) const {
+    const float *left = x, *right = dy;
+    if (bf16_) {
+      uint32_t* x_pairs = memory_.halves;
+      uint32_t* dy_pairs = x_pairs + pairs(count) * size_;
+      const Chunks chunks = chunks_of(count, 2 * (kChunkElements / (size_ + out_)) + 2, 2);
+      context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+        const int64_t first = chunks.begin(chunk), length = chunks.length(chunk);
+        halves().row_pairs(length, size_, x + first * size_, x_pairs + first / 2 * size_);
+        halves().row_pairs(length, out_, dy + first * out_, dy_pairs + first / 2 * out_);
+      });
+      left = as_floats(x_pairs);
+      right = as_floats(dy_pairs);
+    }
+    const int64_t k = bf16_ ? pairs(count) : count;
+    const Chunks chunks =
+        chunks_of(size_, std::max(kKernelRows, (size_ + kMostPartials - 1) / kMostPartials), context_.kernels.f32->gemm_rows);
+    context_.pool.parallel_for(chunks.count,
+                               [&](int64_t chunk) { kernel_rows(chunks.begin(chunk), chunks.length(chunk), k, left, right, false, sum); });
+  }
+
+ private:
+  const Bf16Product& halves() const { return *context_.kernels.bf16_product; }
+  static const float* as_floats(const uint32_t* x) { return reinterpret_cast<const float*>(x); }
+  void kernel_rows(int64_t first, int64_t rows, int64_t k, const float* left, const float* right, bool add, float* sum) const {
+    multiply({rows, out_, k, left + first, 1, size_, right, out_, context_.kernels.f32->gemm_columns, false, sum + first * out_, out_, add,
+              nullptr, -kInfinity, kInfinity});
+  }
+  void multiply(const GemmBlock& block) const { (bf16_ ? halves().gemm : context_.kernels.f32->gemm)(block); }
+
+  const BackwardMemory& memory_;
+  const Context& context_;
+  bool bf16_;
+  int64_t size_, out_, half_elements_, half_rows_;
+  RightSide right_{};
+};
+
+// Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows) {
+  const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
+  const int64_t smallest = std::max((total + kMostPartials - 1) / kMostPartials, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
+  Chunks chunks = chunks_of(total, smallest, is_pointwise(g) ? 24 : 1);
+  chunks.total *= unit;
+  chunks.size *= unit;
+  return chunks;
+}
+
+void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradient& gradient, const ConvGradients& targets,
+          const Products& products, const BackwardMemory& memory, const Context& context) {
+  const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), in_pixel = g.in_h * g.in_w * g.in_c;
+  const Chunks chunks = backward_chunks(g, rows);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
+    float* const partial = chunks.count == 1 ? targets.d_kernel : memory.partials + chunk * size * out;
+    float* const bias_sum = memory.bias_partials + 2 * chunk * out;
+    float* const patches = memory.patches + worker * block * size;
+    if (!is_pointwise(g) && targets.dx != nullptr) {
+      const int64_t pixels = g.out_h * g.out_w;
+      std::memset(targets.dx + begin / pixels * in_pixel, 0, sizeof(float) * (end - begin) / pixels * in_pixel);
+    }
+    for (int64_t first = begin; first < end; first += block) {
+      const int64_t count = std::min(block, end - first);
+      const float* d = gradient.dy + first * out;
+      if (gradient.delayed != nullptr) {
+        float* settled = memory.gradient + worker * block * out;
+        norm_gradient_rows(*gradient.delayed, first, count, d, settled, context.kernels);
+        d = settled;
+      }
+      if (targets.dx != nullptr && is_pointwise(g)) products.input(count, d, targets.dx + first * size, worker);
+      if (targets.dx != nullptr && !is_pointwise(g)) {
+        products.input(count, d, patches, worker);
+        scatter_patches(g, patches, first, count, targets.dx, *context.kernels.f32);
+      }
+      if (targets.d_kernel != nullptr) {
+        if (!is_pointwise(g)) gather_patches(g, x, first, count, patches);
+        products.kernel(count, is_pointwise(g) ? x + first * size : patches, d, first != begin, partial, worker);
+      }
+      if (targets.d_bias != nullptr) {
+        context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);
+        if (first != begin) context.kernels.f32->add(out, bias_sum + out, bias_sum);
+      }
+    }
+  });
+  if (targets.d_kernel != nullptr && chunks.count > 1) sum_partials(size * out, chunks.count, memory.partials, targets.d_kernel, context);
+  if (targets.d_bias == nullptr) return;
+  std::memcpy(targets.d_bias, memory.bias_partials, sizeof(float) * out);
+  for (int64_t chunk = 1; chunk < chunks.count; ++chunk) {
+    context.kernels.f32->add(out, memory.bias_partials + 2 * chunk * out, targets.d_bias);
+  }
+}
+
+// Two walks, without partial sums of the kernel's gradient.
+void walk_twice(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, const ConvGradients& targets,
+                const Products& products, const BackwardMemory& memory, const Context& context) {
+  const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w, block = block_rows(g);
+  const Chunks chunks = chunks_of(pixels, block, block);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += block) {
+      const int64_t count = std::min(block, chunks.end(chunk) - first);
+      if (targets.dx != nullptr) products.input(count, dy + first * out, targets.dx + first * size, worker);
+    }
+  });
+  if (targets.d_kernel != nullptr) products.whole_kernel(pixels, x, dy, targets.d_kernel);
+  if (targets.d_bias == nullptr) return;
+  const Chunks parts = chunks_of(pixels, (pixels + kMostPartials - 1) / kMostPartials);
+  context.pool.parallel_for(parts.count, [&](int64_t part) {
+    context.kernels.f32->column_sums(parts.length(part), out, dy + parts.begin(part) * out, memory.bias_partials + part * out);
+  });
+  sum_partials(out, parts.count, memory.bias_partials, targets.d_bias, context);
+}
+
+}  // namespace
+
+size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool bf16, int threads) {
+  Carver workspace(nullptr);
+  plan(g, max_rows, bf16, threads, workspace);
+  return std::max(workspace.used(), conv2d_workspace(g, max_rows, threads));
+}
+
+void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+                     const ConvGradients& targets, bool bf16, const Context& context) {
+  const int64_t pixels = rows * g.out_h * g.out_w;
+  if (!has_few_weights(g) && !is_pointwise(g)) {
+    const float* dy = settle(gradient, pixels, context);
+    if (targets.d_kernel != nullptr) conv2d_backward_kernel(g, rows, x, dy, targets.d_kernel, targets.d_bias, context);
+    if (targets.dx != nullptr) conv2d_backward_input(g, rows, dy, kernel, targets.dx, context);
+    return;
+  }
+  Carver workspace(context.workspace);
+  const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
+  Products products(g, bf16, memory, context);
+  if (targets.dx != nullptr) products.pack_kernel(kernel);
+  if (has_few_weights(g))
+    walk(g, rows, x, gradient, targets, products, memory, context);
+  else
+    walk_twice(g, rows, x, settle(gradient, pixels, context), targets, products, memory, context);
+}
+
+}  // namespace pcqat
