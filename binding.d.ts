@@ -10,7 +10,7 @@
  */
 
 /** Instruction sets a build may contain. The best one the CPU has is used unless `PCQAT_ISA` names another. */
-export type Isa = 'scalar' | 'avx2' | 'avx512' | 'avx512vnni' | 'neon';
+export type Isa = 'scalar' | 'avx2' | 'avx512' | 'avx512vnni' | 'avx512bf16' | 'neon';
 
 /** Index into {@link ProgramSpec.tensors}. */
 export type TensorId = number;
@@ -302,6 +302,11 @@ export interface SessionOptions {
   readonly seed?: number;
   /** Keep every activation readable after `forward` (no arena reuse). Default `false`; implied by `training`. */
   readonly keepValues?: boolean;
+  /**
+   * What the operands of a convolution's backward products are rounded to; sums stay f32. Default `f32`. `bf16` needs a CPU with AVX-512 BF16,
+   * or it is `ERR_OPTION`.
+   */
+  readonly gradients?: 'f32' | 'bf16';
   /** For tests and benchmarks. */
   readonly isa?: Isa;
 }

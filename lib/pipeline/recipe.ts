@@ -139,6 +139,7 @@ export const recipeSchema = z.strictObject({
   optimizer: orName(optimizerObjects, 'kind', ['adam', 'adamw', 'sgd']).default({ kind: 'adam' }),
   learningRate: learningRateSchema.default({ kind: 'cosine', from: 0.002, to: 0 }).describe('Of each stage that names no other'),
   clipNorm: z.number().gt(0).optional().describe('Clip gradients to this global norm'),
+  gradients: z.enum(['f32', 'bf16']).default('f32').describe('Precision of the operands of backward products; bf16 needs AVX-512 BF16'),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   augment: augmentSchema.optional(),
   sparsity: z.number().min(0).lt(1).default(0.5).describe('Fraction of zeros to reach in pruned columns'),

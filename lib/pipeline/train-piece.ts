@@ -63,6 +63,7 @@ export async function trainPiece(source: Model, piece: Piece, context: TrainCont
     loss: softmaxCrossEntropy({ labelSmoothing: recipe.labelSmoothing }),
     // each stage of a column sees the examples in its own order
     seed: recipe.seed + piece.depth * 7919,
+    gradients: recipe.gradients,
     ...(recipe.clipNorm === undefined ? {} : { clipNorm: recipe.clipNorm }),
     ...(augment === undefined ? {} : { augment }),
     ...(context.threads === undefined ? {} : { threads: context.threads }),

@@ -42,6 +42,11 @@ export interface FitOptions {
   readonly calibrationBatches?: number;
   /** Continue from here, as `onEpoch` or `onInterrupt` gave it, with the model of that moment. */
   readonly start?: TrainingState;
+  /**
+   * Precision of the operands of the convolutions' backward products; sums, weights and everything else stay f32. `bf16` is faster, needs a CPU with
+   * AVX-512 BF16 and is `ERR_OPTION` on others. Default `f32`.
+   */
+  readonly gradients?: 'f32' | 'bf16';
   /** Instruction set, for tests and benchmarks. */
   readonly isa?: Isa;
 }
@@ -82,6 +87,7 @@ export function resolveFitOptions(options: FitOptions): FitSettings {
     Number.isSafeInteger(start.epoch) && Number.isSafeInteger(start.stepInEpoch) && start.epoch >= 0 && start.stepInEpoch >= 0;
   requireOption(position && start.epochs.length === start.epoch, 'start', JSON.stringify(start), 'a state that fit has given');
   requireOption(isSource(settings.train), 'train', settings.train, 'a data set or a function that starts a stream');
+  requireOption(['f32', 'bf16', undefined].includes(settings.gradients), 'gradients', settings.gradients, "'f32' or 'bf16'");
   requireOption(
     settings.validation === undefined || isSource(settings.validation),
     'validation',

@@ -16,7 +16,7 @@ function checkData(settings: FitSettings, requirement: DataRequirement): void {
 }
 
 function sessionOptions(settings: FitSettings): ConstructorParameters<typeof ModelSession>[2] {
-  const { batchSize: maxBatch, optimizer, seed, threads, clipNorm, clipValue, isa } = settings;
+  const { batchSize: maxBatch, optimizer, seed, threads, clipNorm, clipValue, gradients, isa } = settings;
   return {
     maxBatch,
     optimizer: optimizer.spec,
@@ -24,6 +24,7 @@ function sessionOptions(settings: FitSettings): ConstructorParameters<typeof Mod
     ...(threads === undefined ? {} : { threads }),
     ...(clipNorm === undefined ? {} : { clipNorm }),
     ...(clipValue === undefined ? {} : { clipValue }),
+    ...(gradients === undefined ? {} : { gradients }),
     ...(isa === undefined ? {} : { isa }),
   };
 }

@@ -14,6 +14,7 @@ export interface ModelSessionOptions {
   readonly clipValue?: number;
   readonly threads?: number;
   readonly seed?: number;
+  readonly gradients?: 'f32' | 'bf16';
   readonly isa?: Isa;
   /** Keeps what every node computed in the last `forward`, for `value`. */
   readonly keepValues?: boolean;
