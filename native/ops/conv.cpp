@@ -10,6 +10,7 @@
 #include "ops/gemm.h"
 #include "ops/patches.h"
 #include "ops/reduce.h"
+#include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
@@ -23,6 +24,8 @@ constexpr int64_t kChunkProducts = 2'000'000;
 
 // Pixels whose patches are gathered at once: about 256 KB, a multiple of every register tile's height.
 int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(65536 / patch_size(g) / 24, 1) * 24; }
+// Pixels of a pointwise convolution at once: an output of about 128 KB.
+int64_t output_block(const ConvGeometry& g) { return std::max<int64_t>(32768 / g.out_c / 24, 1) * 24; }
 int64_t patch_floats(const ConvGeometry& g) { return is_pointwise(g) ? 0 : patch_pixels(g) * patch_size(g); }
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
@@ -64,22 +67,32 @@ size_t conv2d_workspace(const ConvGeometry& g, int64_t, int threads) {
 }
 
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
-                    float* y, const Context& context) {
+                    float* y, OutputStatistics* statistics, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   const ConvMemory memory = memory_of(g, context);
   const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), out = g.out_c;
   const RightSide b = pack(size, out, kernel, false, memory.packed, context);
-  if (is_pointwise(g)) {
+  if (is_pointwise(g) && out > pixels) {  // cut along the columns
     chunked_gemm(pixels, out, size, {x, size, 1}, b, bias, activation, y, context);
+    if (statistics != nullptr) take_statistics(pixels, out, y, statistics, context);
     return;
   }
-  const int64_t block = patch_pixels(g), blocks = (pixels + block - 1) / block;
-  context.pool.parallel_for(blocks, [&](int64_t chunk, int worker) {
-    const int64_t first = chunk * block, count = std::min(block, pixels - first);
-    float* patches = memory.patches + worker * patch_floats(g);
-    gather_patches(g, x, first, count, patches);
-    kernels.gemm({count, out, size, patches, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
-                  activation_low(activation), activation_high(activation)});
+  const int64_t block = is_pointwise(g) ? output_block(g) : patch_pixels(g);
+  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
+  if (statistics != nullptr) statistics->chunks = chunks;
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += block) {
+      const int64_t count = std::min(block, chunks.end(chunk) - first);
+      const float* values = x + first * size;
+      if (!is_pointwise(g)) {
+        float* patches = memory.patches + worker * patch_floats(g);
+        gather_patches(g, x, first, count, patches);
+        values = patches;
+      }
+      kernels.gemm({count, out, size, values, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
+                    activation_low(activation), activation_high(activation)});
+      if (statistics != nullptr) statistics->take(chunk, first, count, out, y, kernels);
+    }
   });
 }
 

@@ -28,12 +28,13 @@ struct CodeOperands {
 
 // bias may be null. The activation is applied to the output.
 size_t conv2d_workspace(const ConvGeometry& g, int64_t max_rows, int threads);  // enough for forward and either gradient alone
+// With `statistics` its sums of y are taken too, and its chunks are set.
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
-                    float* y, const Context& context);
+                    float* y, OutputStatistics* statistics, const Context& context);
 // The same with integer products; needs kernels.code_product. Sums are exact where f32 would round each of them.
 bool fits_codes(const ConvGeometry& g);
 void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const float* x, const float* kernel,
-                          const float* bias, Activation activation, float* y, const Context& context);
+                          const float* bias, Activation activation, float* y, OutputStatistics* statistics, const Context& context);
 size_t conv2d_codes_workspace(const ConvGeometry& g, int threads);
 
 // Gradients to compute; null: not wanted.
@@ -58,7 +59,7 @@ void conv2d_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x,
 // Kernel [kh, kw, in, multiplier]; output channel = in * multiplier + m.
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads);
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
-                       float* y, const Context& context);
+                       float* y, OutputStatistics* statistics, const Context& context);
 // All gradients at once, image by image.
 void depthwise_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
                         const ConvGradients& targets, const Context& context);

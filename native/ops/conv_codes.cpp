@@ -7,6 +7,7 @@
 #include "ops/finish.h"
 #include "ops/gemm.h"
 #include "ops/patches.h"
+#include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
@@ -18,6 +19,8 @@ namespace {
 
 // Bytes of codes that a worker multiplies at once: they stay in the second-level cache while the weights pass by.
 constexpr int64_t kCodeBytes = 65536;
+// Multiply-adds that make a chunk worth handing to a thread.
+constexpr int64_t kChunkProducts = 8'000'000;
 
 int64_t elements(int64_t k) { return (k + 3) / 4; }
 
@@ -81,7 +84,7 @@ size_t conv2d_codes_workspace(const ConvGeometry& g, int threads) {
 }
 
 void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const float* x, const float* kernel,
-                          const float* bias, Activation activation, float* y, const Context& context) {
+                          const float* bias, Activation activation, float* y, OutputStatistics* statistics, const Context& context) {
   Carver workspace(context.workspace);
   const CodeMemory memory = plan(g, context.pool.threads(), workspace);
   const CodeProduct& product = *context.kernels.code_product;
@@ -89,8 +92,9 @@ void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperand
   find_scales(operands, out, memory);
   pack_codes(g, operands, kernel, memory, context);
   const int64_t columns = context.kernels.f32->gemm_columns;
-  context.pool.parallel_for((pixels + block - 1) / block, [&](int64_t chunk, int worker) {
-    const int64_t first = chunk * block, count = std::min(block, pixels - first);
+  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), context.kernels.f32->gemm_rows);
+  if (statistics != nullptr) statistics->chunks = chunks;
+  const auto multiply = [&](int64_t first, int64_t count, int worker) {
     const float* values = x + first * size;
     if (!is_pointwise(g)) {
       float* patches = memory.patches + worker * block * size;
@@ -103,25 +107,18 @@ void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperand
       std::fill(target, target + count * out, std::numeric_limits<float>::quiet_NaN());
       return;
     }
-    GemmBlock gemm{count,
-                   out,
-                   k,
-                   reinterpret_cast<const float*>(codes),
-                   k,
-                   1,
-                   reinterpret_cast<const float*>(memory.packed),
-                   columns,
-                   columns * k,
-                   true,
-                   target,
-                   out,
-                   false,
-                   bias,
-                   activation_low(activation),
-                   activation_high(activation)};
+    GemmBlock gemm{count, out, k, reinterpret_cast<const float*>(codes), k, 1, reinterpret_cast<const float*>(memory.packed),
+                   columns, columns * k, true, target, out, false, bias, activation_low(activation), activation_high(activation)};
     gemm.scale = memory.scale;
     gemm.correction = memory.correction;
     product.gemm(gemm);
+  };
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += block) {
+      const int64_t count = std::min(block, chunks.end(chunk) - first);
+      multiply(first, count, worker);
+      if (statistics != nullptr) statistics->take(chunk, first, count, out, y, *context.kernels.f32);
+    }
   });
 }
 

@@ -60,7 +60,7 @@ void conv_transpose_forward(const ConvGeometry& g, int64_t rows, const float* x,
 
 void conv_transpose_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx,
                                    const Context& context) {
-  conv2d_forward(g, rows, dy, kernel, nullptr, Activation::none, dx, context);
+  conv2d_forward(g, rows, dy, kernel, nullptr, Activation::none, dx, nullptr, context);
 }
 
 void conv_transpose_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,

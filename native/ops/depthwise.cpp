@@ -5,6 +5,7 @@
 #include "ops/depthwise_spans.h"
 #include "ops/finish.h"
 #include "ops/reduce.h"
+#include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "simd/kernels.h"
 
@@ -82,12 +83,15 @@ size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads)
 }
 
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
-                       float* y, const Context& context) {
+                       float* y, OutputStatistics* statistics, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   const DepthwiseMemory memory = memory_of(g, rows, false, context);
   const float* in = repeat_channels(g, rows, x, memory.expanded, context);
   const int64_t in_floats = g.in_h * g.in_w * g.out_c, out_floats = g.out_h * g.out_w * g.out_c;
+  // Rows between two looks at the output for its statistics: about 128 KB of it.
+  const int64_t lines = std::max<int64_t>(32768 / (g.out_w * g.out_c), 1);
   const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / (g.out_w * g.out_c) + 1);
+  if (statistics != nullptr) statistics->chunks = {chunks.total * g.out_w, chunks.size * g.out_w, chunks.count};
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
       const int64_t image = row / g.out_h;
@@ -95,6 +99,10 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, cons
         kernels.depthwise(span, in + image * in_floats + from, kernel, bias, activation_low(activation), activation_high(activation),
                           y + image * out_floats + to);
       });
+      const int64_t taken = (row + 1 - chunks.begin(chunk)) % lines;
+      if (statistics == nullptr || (taken != 0 && row + 1 < chunks.end(chunk))) continue;
+      const int64_t fresh = taken == 0 ? lines : taken;
+      statistics->take(chunk, (row + 1 - fresh) * g.out_w, fresh * g.out_w, g.out_c, y, kernels);
     }
   });
 }

@@ -7,6 +7,7 @@
 #include "ops/chunks.h"
 #include "ops/elementwise.h"
 #include "ops/finish.h"
+#include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
@@ -18,11 +19,8 @@ namespace {
 Chunks row_chunks(int64_t count, int64_t channels) { return chunks_of(count, kChunkElements / channels + 1); }
 
 struct NormMemory {
-  double* sum;      // per chunk and channel
-  double* squares;  // forward: squared deviations; backward: products
-  float* low;
-  float* high;
-  float* scale;  // per channel, as are the rest
+  OutputStatistics sums;  // backward: of the gradient, and of its products with the input
+  float* scale;           // per channel, as are the rest
   float* shift;
   float* slope;
   float* offset;
@@ -30,12 +28,8 @@ struct NormMemory {
 };
 
 NormMemory plan(int64_t channels, Carver& workspace) {
-  const int64_t partial = kMaxChunks * channels;
   NormMemory memory;
-  memory.sum = workspace.take<double>(partial);
-  memory.squares = workspace.take<double>(partial);
-  memory.low = workspace.take<float>(partial);
-  memory.high = workspace.take<float>(partial);
+  memory.sums = OutputStatistics::plan(channels, workspace);
   memory.scale = workspace.take<float>(channels);
   memory.shift = workspace.take<float>(channels);
   memory.slope = workspace.take<float>(channels);
@@ -66,36 +60,32 @@ void each_channel(int64_t channels, int64_t partials, const Context& context, Bo
   });
 }
 
-void statistics(const BatchNormParameters& p, int64_t count, const float* x, float* saved, const NormMemory& memory,
-                const Context& context) {
+// `taken` null: takes them.
+void statistics(const BatchNormParameters& p, int64_t count, const float* x, const OutputStatistics* taken, float* saved,
+                const NormMemory& memory, const Context& context) {
   const int64_t channels = p.channels;
-  const Chunks chunks = row_chunks(count, channels);
-  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-    // Sums are taken relative to the chunk's first row, so that a large mean does not drown the variance.
-    const float* rows = x + chunks.begin(chunk) * channels;
-    const int64_t at = chunk * channels;
-    context.kernels.f32->channel_statistics(chunks.length(chunk), channels, rows, rows,
-                                            {memory.sum + at, memory.squares + at, memory.low + at, memory.high + at});
-  });
+  OutputStatistics sums = taken == nullptr ? memory.sums : *taken;
+  if (taken == nullptr) take_statistics(count, channels, x, &sums, context);
+  const Chunks& chunks = sums.chunks;
   const float decay = static_cast<float>(1.0 - p.momentum);
   each_channel(channels, chunks.count, context, [&](int64_t c) {
     double total = 0;
-    float low = memory.low[c], high = memory.high[c];
+    float low = sums.low[c], high = sums.high[c];
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
       const int64_t at = chunk * channels + c;
-      const double n = static_cast<double>(chunks.length(chunk)), sum = memory.sum[at];
-      memory.squares[at] -= sum * sum / n;  // around the chunk's mean
-      memory.sum[at] = x[chunks.begin(chunk) * channels + c] + sum / n;
-      total += n * memory.sum[at];
-      low = std::min(low, memory.low[at]);
-      high = std::max(high, memory.high[at]);
+      const double n = static_cast<double>(chunks.length(chunk)), sum = sums.sum[at];
+      sums.squares[at] -= sum * sum / n;  // around the chunk's mean
+      sums.sum[at] = x[chunks.begin(chunk) * channels + c] + sum / n;
+      total += n * sums.sum[at];
+      low = std::min(low, sums.low[at]);
+      high = std::max(high, sums.high[at]);
     }
     const double mean = total / static_cast<double>(count);
     double deviation = 0;
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
       const int64_t at = chunk * channels + c;
-      const double difference = memory.sum[at] - mean;
-      deviation += memory.squares[at] + static_cast<double>(chunks.length(chunk)) * difference * difference;
+      const double difference = sums.sum[at] - mean;
+      deviation += sums.squares[at] + static_cast<double>(chunks.length(chunk)) * difference * difference;
     }
     deviation = deviation > 0 || std::isnan(deviation) ? deviation : 0;
     saved[c] = static_cast<float>(mean);
@@ -125,16 +115,25 @@ void apply(int64_t channels, int64_t count, const float* x, const NormMemory& me
 
 }  // namespace
 
+void take_statistics(int64_t count, int64_t channels, const float* x, OutputStatistics* statistics, const Context& context) {
+  const Chunks chunks = row_chunks(count, channels);
+  statistics->chunks = chunks;
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    statistics->take(chunk, chunks.begin(chunk), chunks.length(chunk), channels, x, *context.kernels.f32);
+  });
+}
+
 size_t batch_norm_workspace(int64_t channels, int64_t, int) {
   Carver workspace(nullptr);
   plan(channels, workspace);
   return workspace.used();
 }
 
-void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
-                                 const ActivationQuant& quant, float* saved, NudgedRange* range, float* y, const Context& context) {
+void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, const OutputStatistics* taken,
+                                 Activation activation, const ActivationQuant& quant, float* saved, NudgedRange* range, float* y,
+                                 const Context& context) {
   const NormMemory memory = memory_of(p.channels, context);
-  statistics(p, count, x, saved, memory, context);
+  statistics(p, count, x, taken, saved, memory, context);
   fold(p, saved, saved + p.channels, memory);
   float low = 0, high = 0;
   if (needs_extremes(quant)) {
@@ -183,13 +182,13 @@ NormGradient batch_norm_backward_sums(const BatchNormParameters& p, int64_t coun
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t at = chunks.begin(chunk) * channels;
     kernels.norm_gradient_sums(chunks.length(chunk), channels, x + at, memory.scale, memory.shift, mean, pass, dy + at,
-                               memory.sum + chunk * channels, memory.squares + chunk * channels);
+                               memory.sums.sum + chunk * channels, memory.sums.squares + chunk * channels);
   });
   each_channel(channels, chunks.count, context, [&](int64_t c) {
     double sum = 0, product = 0;
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
-      sum += memory.sum[chunk * channels + c];
-      product += memory.squares[chunk * channels + c];
+      sum += memory.sums.sum[chunk * channels + c];
+      product += memory.sums.squares[chunk * channels + c];
     }
     const double n = static_cast<double>(count), s = memory.scale[c], i = inverse[c];
     d_beta[c] = static_cast<float>(sum);

@@ -10,6 +10,8 @@
 
 namespace pcqat {
 
+struct OutputStatistics;  // ops/statistics.h
+
 struct BatchNormParameters {
   int64_t channels;
   float epsilon;
@@ -25,8 +27,10 @@ size_t batch_norm_workspace(int64_t channels, int64_t max_count, int threads);
 
 // saved: kNormSaved floats per channel, kept for backward.
 // range: the nudged range used, kept for backward (untouched without fake quantization).
-void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
-                                 const ActivationQuant& quant, float* saved, NudgedRange* range, float* y, const Context& context);
+// taken: the sums that the layer before took of x; null: they are taken here.
+void batch_norm_forward_training(const BatchNormParameters& p, int64_t count, const float* x, const OutputStatistics* taken,
+                                 Activation activation, const ActivationQuant& quant, float* saved, NudgedRange* range, float* y,
+                                 const Context& context);
 void batch_norm_forward_inference(const BatchNormParameters& p, int64_t count, const float* x, Activation activation,
                                   const ActivationQuant& quant, NudgedRange* range, float* y, const Context& context);
 

@@ -92,10 +92,8 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
   float* y = value_data(in.output);
   const int64_t count = value_count(in.output);
   switch (in.op) {
-    case Op::conv2d: run_conv(index, options); break;
-    case Op::depthwise_conv2d:
-      depthwise_forward(conv_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
-      break;
+    case Op::conv2d:
+    case Op::depthwise_conv2d: run_conv(index, options); break;
     case Op::conv2d_transpose:
       conv_transpose_forward(transposed_geometry(program_, in), rows_, x, kernel_data(in), f32(in.bias), in.activation, y, c);
       break;
@@ -157,11 +155,16 @@ void Session::run_conv(size_t index, const ForwardOptions& options) {
   const ConvGeometry g = conv_geometry(program_, in);
   const float* x = value_data(in.input);
   float* y = value_data(in.output);
+  // The batch norm that follows wants sums of the output.
+  OutputStatistics* const statistics =
+      options.mode == ForwardMode::training && takes_statistics_[index] ? &statistics_ : nullptr;
   CodeOperands operands;
-  if (code_operands(index, options, &operands))
-    conv2d_forward_codes(g, rows_, operands, x, kernel_data(in), f32(in.bias), in.activation, y, context());
+  if (in.op == Op::depthwise_conv2d)
+    depthwise_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());
+  else if (code_operands(index, options, &operands))
+    conv2d_forward_codes(g, rows_, operands, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());
   else
-    conv2d_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, context());
+    conv2d_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());
 }
 
 void Session::run_multiply(const Instruction& in) {
@@ -186,7 +189,9 @@ void Session::run_batch_norm(size_t index, const ForwardOptions& options) {
   const float* x = value_data(in.input);
   float* y = value_data(in.output);
   if (options.mode == ForwardMode::training) {
-    batch_norm_forward_training(p, count, x, in.activation, quant, arena_f32(saved_statistics_[index]), &ranges_[index], y, context());
+    const bool taken = index > 0 && takes_statistics_[index - 1];
+    batch_norm_forward_training(p, count, x, taken ? &statistics_ : nullptr, in.activation, quant, arena_f32(saved_statistics_[index]),
+                                &ranges_[index], y, context());
   } else {
     batch_norm_forward_inference(p, count, x, in.activation, quant, &ranges_[index], y, context());
   }

@@ -113,7 +113,7 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
   }
   const int loss_root = plan.root[program.loss.value];
   std::vector<int> first(values, kNone), producer(values, kNone), shares(values, kNone);
-  const std::vector<int> convolutions = find_convolutions(program, plan);
+  plan.convolution_of = find_convolutions(program, plan);
   if (needed[loss_root]) first[loss_root] = n;
   reached[loss_root] = true;
   for (int i = n - 1; i >= 0; --i) {
@@ -134,8 +134,8 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
       target.adds = first[root] != kNone;
       if (!target.adds) first[root] = 2 * n - i;
     }
-    if (backward.input().wanted && convolutions[i] != kNone) {
-      backward.delays_to = convolutions[i];
+    if (backward.input().wanted && plan.convolution_of[i] != kNone) {
+      backward.delays_to = plan.convolution_of[i];
       shares[plan.root[in.input]] = out;
     }
     if (const int64_t count = temporary_count(program, in, backward); count > 0) {

@@ -53,6 +53,7 @@ struct MemoryPlan {
   std::vector<int> value_buffer;       // per root value
   std::vector<int> gradient_buffer;    // per root value; kNone: no gradient
   std::vector<BackwardPlan> backward;  // per instruction
+  std::vector<int> convolution_of;     // per batch_norm in training: the convolution before it if nobody else uses its output, else kNone
   int last_step = 0;                   // buffers alive during 0..last_step keep their memory
   ArenaPlanner arena;
 };

@@ -61,6 +61,10 @@ Session::Session(Program program, const SessionOptions& options, const Kernels& 
   for (size_t t = 0; t < gradients.size(); ++t) {
     if (gradients[t]) tensors_[t].gradient = arena_f32(gradient_buffers_[t]);
   }
+  if (statistics_buffer_ != kNone) {
+    Carver carver(arena_data(statistics_buffer_));
+    statistics_ = OutputStatistics::plan(statistics_channels_, carver);
+  }
   for (size_t c = 0; c < chains_.size(); ++c) chains_[c].used = arena_f32(used_buffers_[c]);
 }
 

@@ -9,6 +9,7 @@
 #include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "ops/norm.h"
+#include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "program/aligned_buffer.h"
 #include "program/memory_plan.h"
@@ -217,10 +218,13 @@ class Session {
   std::vector<WeightChain> chains_;
   std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
   std::vector<int> code_sources_;      // per conv2d: the instruction that fake-quantized its input
+  int64_t statistics_channels_ = 0;
+  OutputStatistics statistics_;  // of a convolution's output, for the batch norm that follows at once
+  std::vector<bool> takes_statistics_;  // per conv2d, depthwise_conv2d
   std::vector<NormGradient> delayed_;  // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
   std::vector<int> saved_statistics_;  // arena buffer per batchNorm instruction
   std::vector<int> gradient_buffers_, used_buffers_;
-  int target_buffer_ = kNone, workspace_ = kNone;
+  int target_buffer_ = kNone, workspace_ = kNone, statistics_buffer_ = kNone;
   int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept
   int64_t rows_ = 0;
   bool chains_dirty_ = true;  // the state changed since the used weights were computed

@@ -18,7 +18,17 @@ void Session::plan_buffers(const std::vector<bool>& gradients) {
   ranges_.resize(program_.instructions.size());
   delayed_.resize(program_.instructions.size());
   saved_statistics_.assign(program_.instructions.size(), kNone);
+  takes_statistics_.assign(program_.instructions.size(), false);
   if (options_.training) {
+    for (size_t i = 0; i < plan_.convolution_of.size(); ++i) {
+      // At once, so that no other convolution comes between them.
+      if (plan_.convolution_of[i] == kNone || plan_.convolution_of[i] != static_cast<int>(i) - 1) continue;
+      takes_statistics_[i - 1] = true;
+      statistics_channels_ = std::max(statistics_channels_, program_.tensors[program_.instructions[i].gamma].count);
+    }
+    Carver measured(nullptr);
+    OutputStatistics::plan(statistics_channels_, measured);
+    statistics_buffer_ = plan_.arena.add(measured.used(), 0, end);
     for (size_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& in = program_.instructions[i];
       if (in.op == Op::batch_norm)

@@ -87,8 +87,8 @@ struct F32Kernels {
   // d_kernel += Σ_pixels x · dy
   void (*depthwise_gradient)(const DepthwiseSpan& span, const float* x, const float* dy, float* d_kernel);
 
-  // Overwrites `sums`.
-  void (*channel_statistics)(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& sums);
+  // Overwrites `sums`, or with `add` goes on with them.
+  void (*channel_statistics)(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& sums);
   // y = finish(fma(x, scale, shift)) with per-channel scale and shift.
   void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
                       float* y);

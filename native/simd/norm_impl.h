@@ -17,8 +17,8 @@ PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
   for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(values[i]);
 }
 
-void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& out) {
-  for (int64_t c = 0; c < channels; ++c) {
+void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& out) {
+  for (int64_t c = 0; c < channels && !add; ++c) {
     out.sum[c] = out.squares[c] = 0;
     out.low[c] = out.high[c] = x[c];
   }

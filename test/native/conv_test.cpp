@@ -94,7 +94,7 @@ void run(Checks& checks, const Case& c, Random& random) {
     const auto forward = c.depthwise ? depthwise_forward : conv2d_forward;
     const auto backward_input = c.depthwise ? depthwise_backward_input : conv2d_backward_input;
     const auto backward_kernel = c.depthwise ? depthwise_backward_kernel : conv2d_backward_kernel;
-    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), context);
+    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), nullptr, context);
     backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
     backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
     return o;

@@ -110,7 +110,7 @@ void run(Checks& checks, const Case& c, Random& random) {
         Outputs o{std::vector<float>(size), std::vector<float>(2 * ch), d.moving_mean,         d.moving_variance,
                   std::vector<float>(size), std::vector<float>(ch),     std::vector<float>(ch)};
         const BatchNormParameters p{channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), o[2].data(), o[3].data()};
-        batch_norm_forward_training(p, n, d.x.data(), c.activation, {}, o[1].data(), nullptr, o[0].data(), context);
+        batch_norm_forward_training(p, n, d.x.data(), nullptr, c.activation, {}, o[1].data(), nullptr, o[0].data(), context);
         std::vector<float> kept(kNormSaved * ch);
         std::copy(o[1].begin(), o[1].end(), kept.begin());
         const NormGradient gradient =
@@ -142,7 +142,7 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
         Outputs o{std::vector<float>(static_cast<size_t>(size))};
         const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
                                     moving_mean.data(), moving_variance.data()};
-        batch_norm_forward_training(p, c.count, d.x.data(), c.activation, q, saved.data(), &range, o[0].data(), context);
+        batch_norm_forward_training(p, c.count, d.x.data(), nullptr, c.activation, q, saved.data(), &range, o[0].data(), context);
         return o;
       })[0];
     };

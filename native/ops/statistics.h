@@ -1,0 +1,41 @@
+// Batch statistics of a layer's output, taken block by block while the layer computes it.
+#pragma once
+
+#include "carver.h"
+#include "ops/chunks.h"
+#include "ops/common.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
+
+namespace pcqat {
+
+// Sums per chunk and channel, taken relative to the chunk's first row, so that a large mean does not drown the variance.
+struct OutputStatistics {
+  Chunks chunks{0, 0, 0};  // of rows; whoever takes the sums sets them
+  double* sum = nullptr;
+  double* squares = nullptr;
+  float* low = nullptr;
+  float* high = nullptr;
+
+  static OutputStatistics plan(int64_t channels, Carver& memory) {
+    const int64_t size = kMaxChunks * channels;
+    OutputStatistics statistics;
+    statistics.sum = memory.take<double>(size);
+    statistics.squares = memory.take<double>(size);
+    statistics.low = memory.take<float>(size);
+    statistics.high = memory.take<float>(size);
+    return statistics;
+  }
+
+  // Rows [first, first + rows) of x, in order within a chunk.
+  void take(int64_t chunk, int64_t first, int64_t rows, int64_t channels, const float* x, const F32Kernels& kernels) const {
+    const int64_t at = chunk * channels, begin = chunks.begin(chunk);
+    kernels.channel_statistics(rows, channels, x + first * channels, x + begin * channels, first != begin,
+                               {sum + at, squares + at, low + at, high + at});
+  }
+};
+
+// In a pass of its own.
+void take_statistics(int64_t count, int64_t channels, const float* x, OutputStatistics* statistics, const Context& context);
+
+}  // namespace pcqat
