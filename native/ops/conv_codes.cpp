@@ -107,8 +107,22 @@ void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperand
       std::fill(target, target + count * out, std::numeric_limits<float>::quiet_NaN());
       return;
     }
-    GemmBlock gemm{count, out, k, reinterpret_cast<const float*>(codes), k, 1, reinterpret_cast<const float*>(memory.packed),
-                   columns, columns * k, true, target, out, false, bias, activation_low(activation), activation_high(activation)};
+    GemmBlock gemm{count,
+                   out,
+                   k,
+                   reinterpret_cast<const float*>(codes),
+                   k,
+                   1,
+                   reinterpret_cast<const float*>(memory.packed),
+                   columns,
+                   columns * k,
+                   true,
+                   target,
+                   out,
+                   false,
+                   bias,
+                   activation_low(activation),
+                   activation_high(activation)};
     gemm.scale = memory.scale;
     gemm.correction = memory.correction;
     product.gemm(gemm);

@@ -156,8 +156,7 @@ void Session::run_conv(size_t index, const ForwardOptions& options) {
   const float* x = value_data(in.input);
   float* y = value_data(in.output);
   // The batch norm that follows wants sums of the output.
-  OutputStatistics* const statistics =
-      options.mode == ForwardMode::training && takes_statistics_[index] ? &statistics_ : nullptr;
+  OutputStatistics* const statistics = options.mode == ForwardMode::training && takes_statistics_[index] ? &statistics_ : nullptr;
   CodeOperands operands;
   if (in.op == Op::depthwise_conv2d)
     depthwise_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());

@@ -216,13 +216,13 @@ class Session {
   std::vector<TensorMemory> tensors_;
   std::vector<Written> written_;
   std::vector<WeightChain> chains_;
-  std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
-  std::vector<int> code_sources_;      // per conv2d: the instruction that fake-quantized its input
+  std::vector<NudgedRange> ranges_;  // per instruction, of the last pass that quantized its output
+  std::vector<int> code_sources_;    // per conv2d: the instruction that fake-quantized its input
   int64_t statistics_channels_ = 0;
-  OutputStatistics statistics_;  // of a convolution's output, for the batch norm that follows at once
+  OutputStatistics statistics_;         // of a convolution's output, for the batch norm that follows at once
   std::vector<bool> takes_statistics_;  // per conv2d, depthwise_conv2d
-  std::vector<NormGradient> delayed_;  // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
-  std::vector<int> saved_statistics_;  // arena buffer per batchNorm instruction
+  std::vector<NormGradient> delayed_;   // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
+  std::vector<int> saved_statistics_;   // arena buffer per batchNorm instruction
   std::vector<int> gradient_buffers_, used_buffers_;
   int target_buffer_ = kNone, workspace_ = kNone, statistics_buffer_ = kNone;
   int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept

@@ -57,6 +57,7 @@ Outputs run_once(const Kernels& kernels, int threads, size_t workspace_size, con
 
 void test_matmul(Checks& checks);
 void test_conv(Checks& checks);
+void test_conv_codes(Checks& checks);
 void test_depthwise(Checks& checks);
 void test_norm(Checks& checks);
 void test_elementwise(Checks& checks);

@@ -1,6 +1,11 @@
 #include "ops/conv.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "carver.h"
 #include "check.h"
+#include "ops/statistics.h"
 
 namespace pcqat::test {
 
@@ -23,6 +28,55 @@ Expected expected_of(const std::vector<Sum>& sums) {
     expected.bound.push_back(sum_bound(sum.terms, sum.magnitude));
   }
   return expected;
+}
+
+// Of products whose operands are each rounded to 8 significant bits: (1 + u)² - 1 with u = 2^-8.
+Expected rounded(const std::vector<Sum>& sums) {
+  Expected expected = expected_of(sums);
+  for (size_t i = 0; i < sums.size(); ++i) expected.bound[i] += sums[i].magnitude * (2.0 / 256 + 1.0 / 65536);
+  return expected;
+}
+
+// Sum, least and greatest value per channel.
+std::vector<Expected> statistics_of(const Expected& y, int64_t rows, int64_t channels) {
+  const auto size = static_cast<size_t>(channels);
+  std::vector<Expected> all(3, {std::vector<double>(size), std::vector<double>(size)});
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0, low = y.value[c], high = low, magnitude = 0, bound = 0;
+    for (int64_t i = c; i < rows * channels; i += channels) {
+      sum += y.value[i];
+      magnitude += std::fabs(y.value[i]) + 6;  // sums are relative to a row
+      low = std::min(low, y.value[i]);
+      high = std::max(high, y.value[i]);
+      bound = std::max(bound, y.bound[i]);
+    }
+    const double bounds[3] = {sum_bound(static_cast<double>(rows), magnitude) + static_cast<double>(rows) * bound, bound, bound};
+    const double values[3] = {sum, low, high};
+    for (int s = 0; s < 3; ++s) {
+      all[s].value[c] = values[s];
+      all[s].bound[c] = bounds[s];
+    }
+  }
+  return all;
+}
+
+Outputs totals(const OutputStatistics& taken, int64_t rows, int64_t channels, const std::vector<float>& y) {
+  const auto size = static_cast<size_t>(channels);
+  Outputs o{std::vector<float>(size), std::vector<float>(size, INFINITY), std::vector<float>(size, -INFINITY)};
+  for (int64_t c = 0; c < channels; ++c) {
+    double sum = 0;
+    int64_t counted = 0;
+    for (int64_t chunk = 0; chunk < taken.chunks.count; ++chunk) {
+      const int64_t at = chunk * channels + c;
+      sum += taken.sum[at] +
+             static_cast<double>(taken.chunks.length(chunk)) * static_cast<double>(y[taken.chunks.begin(chunk) * channels + c]);
+      counted += taken.chunks.length(chunk);
+      o[1][c] = std::min(o[1][c], taken.low[at]);
+      o[2][c] = std::max(o[2][c], taken.high[at]);
+    }
+    o[0][c] = counted == rows ? static_cast<float>(sum) : NAN;
+  }
+  return o;
 }
 
 int64_t out_size(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
@@ -87,20 +141,61 @@ void run(Checks& checks, const Case& c, Random& random) {
   });
   for (Sum& sum : y) sum.value = sum.value < 0 ? 0 : sum.value > 6 ? 6 : sum.value;
   const auto workspace = [&](int threads) {
-    return c.depthwise ? depthwise_workspace(g, c.rows, threads) : conv2d_workspace(g, c.rows, threads);
+    return c.depthwise ? depthwise_workspace(g, c.rows, threads) : conv2d_backward_workspace(g, c.rows, true, threads);
   };
+  const int64_t out_pixels = out_size / g.out_c;
+  const std::vector<Expected> statistics = statistics_of(expected_of(y), out_pixels, g.out_c);
   const auto op = [&](const Context& context) {
     Outputs o{std::vector<float>(y.size()), std::vector<float>(dx.size()), std::vector<float>(dk.size()), std::vector<float>(db.size())};
+    std::vector<char> memory(static_cast<size_t>(kMaxChunks * g.out_c * 24 + 256));
+    Carver carver(reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63}));
+    OutputStatistics taken = OutputStatistics::plan(g.out_c, carver);
     const auto forward = c.depthwise ? depthwise_forward : conv2d_forward;
     const auto backward_input = c.depthwise ? depthwise_backward_input : conv2d_backward_input;
     const auto backward_kernel = c.depthwise ? depthwise_backward_kernel : conv2d_backward_kernel;
-    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), nullptr, context);
+    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), &taken, context);
     backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
     backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
+    for (const std::vector<float>& sums : totals(taken, out_pixels, g.out_c, o[0])) o.push_back(sums);
     return o;
   };
   checks.everywhere(std::string(c.depthwise ? "depthwise " : "conv2d ") + describe(g, c.rows), workspace, op,
-                    {expected_of(y), expected_of(dx), expected_of(dk), expected_of(db)});
+                    {expected_of(y), expected_of(dx), expected_of(dk), expected_of(db), statistics[0], statistics[1], statistics[2]});
+  const std::string name = std::string(c.depthwise ? "depthwise" : "conv2d") + " backward " + describe(g, c.rows);
+  const auto together = [&](bool bf16, const NormGradient* delayed, const std::vector<float>& gradient) {
+    return [&, bf16, delayed](const Context& context) {
+      Outputs o{std::vector<float>(dx.size()), std::vector<float>(dk.size()), std::vector<float>(db.size())};
+      std::vector<float> rows = gradient;
+      const ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
+      const bool rounds = bf16 && context.kernels.bf16_product != nullptr;
+      if (c.depthwise)
+        depthwise_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed}, targets, context);
+      else
+        conv2d_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed}, targets, rounds, context);
+      return o;
+    };
+  };
+  checks.everywhere(name, workspace, together(false, nullptr, dy), {expected_of(dx), expected_of(dk), expected_of(db)});
+  if (!c.depthwise) {
+    checks.everywhere(name + " bf16", workspace, together(true, nullptr, dy), {rounded(dx), rounded(dk), expected_of(db)});
+  }
+
+  // Rows that still go through a batch norm's gradient, against rows that have gone through it before.
+  const std::vector<float> norm_x = random.floats(out_size), constants = random.floats(5 * g.out_c);
+  const NormGradient norm{g.out_c,
+                          norm_x.data(),
+                          &constants[0],
+                          &constants[g.out_c],
+                          &constants[2 * g.out_c],
+                          &constants[3 * g.out_c],
+                          &constants[4 * g.out_c],
+                          {-0.5f, 0.75f}};
+  const Kernels& kernels = *find_kernels(nullptr);
+  const Outputs late = run_once(kernels, 2, workspace(2), together(false, &norm, dy));
+  std::vector<float> settled = dy;
+  norm_gradient_rows(norm, 0, out_pixels, dy.data(), settled.data(), kernels);
+  const Outputs early = run_once(kernels, 2, workspace(2), together(false, nullptr, settled));
+  checks.check(late == early, name + ": a delayed batch norm gives other bytes");
 }
 
 ConvGeometry geometry(int64_t in_h, int64_t in_w, int64_t in_c, int64_t out_c, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
@@ -147,6 +242,11 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(9, 7, 67, 45, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 13, false}, random);
   run(checks, {geometry(9, 9, 16, 32, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0), 3, false}, random);
   run(checks, {geometry(8, 8, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 3, false}, random);
+  // Walked image by image or in blocks over several chunks; and so many weights that the walk is taken twice.
+  run(checks, {geometry(13, 5, 40, 52, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 60, false}, random);
+  run(checks, {geometry(8, 8, 20, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 33, false}, random);
+  run(checks, {geometry(3, 3, 300, 445, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 9, false}, random);
+  run(checks, {geometry(3, 2, 130, 120, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 2, false}, random);
   run_random(checks, false, 2);
 }
 
@@ -155,6 +255,8 @@ void test_depthwise(Checks& checks) {
   run(checks, {geometry(25, 5, 64, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 6, true}, random);
   run(checks, {geometry(25, 10, 69, 69, 3, 3, 2, 2, 1, 1, 1, 1, 0, 1), 5, true}, random);
   run(checks, {geometry(7, 9, 5, 10, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0), 3, true}, random);
+  run(checks, {geometry(13, 5, 36, 36, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 41, true}, random);
+  run(checks, {geometry(14, 9, 17, 17, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 9, true}, random);
   run(checks, {geometry(6, 6, 8, 8, 6, 6, 1, 1, 1, 1, 0, 0, 0, 0), 3, true}, random);
   run(checks, {geometry(5, 4, 3, 3, 2, 2, 1000000000, 1000000000, 1, 1, 0, 0, 0, 0), 2, true}, random);  // one output pixel
   run_random(checks, true, 4);

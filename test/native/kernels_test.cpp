@@ -6,6 +6,7 @@ int main() {
   pcqat::test::test_thread_pool(checks);
   pcqat::test::test_matmul(checks);
   pcqat::test::test_conv(checks);
+  pcqat::test::test_conv_codes(checks);
   pcqat::test::test_depthwise(checks);
   pcqat::test::test_norm(checks);
   pcqat::test::test_elementwise(checks);

@@ -1,0 +1,128 @@
+// Convolutions of fake-quantized operands by integer products.
+#include <cmath>
+
+#include "check.h"
+#include "ops/conv.h"
+#include "simd/kernels.h"
+
+namespace pcqat::test {
+
+namespace {
+
+struct Operands {
+  CodeOperands ranges;
+  std::vector<float> x, kernel;
+  std::vector<double> exact;  // y before the bias
+  std::vector<float> weight_max, weight_min;
+};
+
+// Values on the grids of random ranges, and the exact sums of their codes.
+Operands operands_of(const ConvGeometry& g, int64_t rows, int bits, bool per_channel, Random& random) {
+  Operands o;
+  const int64_t size = g.kernel_h * g.kernel_w * g.in_c, channels = per_channel ? g.out_c : 1;
+  const double low = -random.uniform(), high = random.uniform() + 0.1;
+  o.ranges.x = nudge_range(static_cast<float>(low), static_cast<float>(high), 8, false);
+  for (int64_t c = 0; c < channels; ++c) {
+    // A channel of zeros has a range of zero width.
+    o.weight_max.push_back(per_channel && c % 7 == 3 ? 0.0f : static_cast<float>(random.uniform() + 0.01));
+    o.weight_min.push_back(-o.weight_max.back());
+  }
+  o.ranges.weight_bits = bits;
+  o.ranges.per_channel = per_channel;
+  std::vector<int64_t> x_codes, w_codes;
+  for (int64_t i = 0; i < rows * g.in_h * g.in_w * g.in_c; ++i) {
+    const int64_t code = random.between(0, 255) - static_cast<int64_t>(o.ranges.x.zero_code);
+    x_codes.push_back(code);
+    o.x.push_back(static_cast<float>(code) * o.ranges.x.scale);
+  }
+  const int64_t most = (int64_t{1} << (bits - 1)) - 1;
+  std::vector<double> scales;
+  for (int64_t i = 0; i < size * g.out_c; ++i) {
+    const int64_t c = per_channel ? i % g.out_c : 0;
+    const NudgedRange range = nudge_range(o.weight_min[c], o.weight_max[c], bits, true);
+    const int64_t code = range.is_zero ? 0 : random.between(-most, most);
+    w_codes.push_back(code);
+    o.kernel.push_back(static_cast<float>(code) * range.scale);
+    if (i < g.out_c) scales.push_back(static_cast<double>(range.scale) * static_cast<double>(o.ranges.x.scale));
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
+      for (int64_t c = 0; c < g.out_c; ++c) {
+        int64_t sum = 0;
+        for (int64_t tap = 0; tap < g.kernel_h * g.kernel_w; ++tap) {
+          const int64_t h = pixel / g.out_w * g.stride_h - g.pad_top + tap / g.kernel_w;
+          const int64_t w = pixel % g.out_w * g.stride_w - g.pad_left + tap % g.kernel_w;
+          if (h < 0 || h >= g.in_h || w < 0 || w >= g.in_w) continue;
+          for (int64_t i = 0; i < g.in_c; ++i) {
+            sum += x_codes[((row * g.in_h + h) * g.in_w + w) * g.in_c + i] * w_codes[(tap * g.in_c + i) * g.out_c + c];
+          }
+        }
+        o.exact.push_back(static_cast<double>(sum) * scales[static_cast<size_t>(c)]);
+      }
+    }
+  }
+  return o;
+}
+
+void run(Checks& checks, const ConvGeometry& g, int64_t rows, int bits, bool per_channel, Random& random) {
+  Operands o = operands_of(g, rows, bits, per_channel, random);
+  o.ranges.weight_min = o.weight_min.data();
+  o.ranges.weight_max = o.weight_max.data();
+  const std::vector<float> bias = random.floats(g.out_c);
+  const Kernels* tables[kMostKernels];
+  const int count = supported_kernels(tables);
+  const std::string what =
+      "integer products " + std::to_string(g.in_c) + " -> " + std::to_string(g.out_c) + ", " + std::to_string(bits) + " bits";
+  checks.check(fits_codes(g), what + ": fits");
+  for (int t = 0; t < count; ++t) {
+    if (tables[t]->code_product == nullptr) continue;
+    Outputs first;
+    for (const int threads : {1, 3}) {
+      const auto forward = [&](const Context& context) {
+        Outputs y{std::vector<float>(o.exact.size())};
+        conv2d_forward_codes(g, rows, o.ranges, o.x.data(), o.kernel.data(), bias.data(), Activation::none, y[0].data(), nullptr, context);
+        return y;
+      };
+      const Outputs y = run_once(*tables[t], threads, conv2d_codes_workspace(g, threads), forward);
+      // The sum is exact: three roundings, of the sum to f32, of its scale and of the bias.
+      bool close = true;
+      for (size_t i = 0; i < o.exact.size(); ++i) {
+        const double b = static_cast<double>(bias[i % static_cast<size_t>(g.out_c)]);
+        close = close && std::fabs(static_cast<double>(y[0][i]) - o.exact[i] - b) <= 4 * kEpsilon * (std::fabs(o.exact[i]) + std::fabs(b));
+      }
+      checks.check(close, what + " on " + tables[t]->isa);
+      if (threads == 1)
+        first = y;
+      else
+        checks.check(y == first, what + ": threads");
+    }
+    // A value that is no number must not turn into a code.
+    std::vector<float> spoilt = o.x;
+    spoilt.back() = NAN;
+    const Outputs y = run_once(*tables[t], 1, conv2d_codes_workspace(g, 1), [&](const Context& context) {
+      Outputs out{std::vector<float>(o.exact.size())};
+      conv2d_forward_codes(g, rows, o.ranges, spoilt.data(), o.kernel.data(), nullptr, Activation::relu, out[0].data(), nullptr, context);
+      return out;
+    });
+    bool found = false;
+    for (const float v : y[0]) found = found || std::isnan(v);
+    checks.check(found, what + ": NaN is seen");
+  }
+}
+
+}  // namespace
+
+void test_conv_codes(Checks& checks) {
+  Random random(11);
+  const auto pointwise = [](int64_t h, int64_t w, int64_t in, int64_t out) {
+    return ConvGeometry{h, w, in, h, w, out, 1, 1, 1, 1, 0, 0, 1, 1};
+  };
+  run(checks, pointwise(13, 5, 276, 70), 3, 8, true, random);
+  run(checks, pointwise(5, 5, 64, 64), 7, 8, false, random);
+  run(checks, pointwise(3, 3, 5, 33), 30, 4, true, random);
+  run(checks, pointwise(2, 2, 1100, 17), 2, 8, true, random);                        // several passes over k
+  run(checks, {49, 10, 1, 25, 5, 20, 10, 4, 2, 2, 4, 1, 1, 1}, 3, 8, true, random);  // padded with the zero code
+  run(checks, {9, 9, 3, 9, 9, 40, 3, 3, 1, 1, 1, 1, 1, 1}, 4, 2, false, random);
+}
+
+}  // namespace pcqat::test
