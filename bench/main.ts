@@ -1,61 +1,45 @@
-import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { nativeInfo } from '#lib/native.js';
 import { measureCompression } from './compression.js';
-import { measureKernels, measureMatmul } from './kernels.js';
+import { measureKernels } from './kernels.js';
+import { benchOptions, type Section } from './options.js';
 import { measurePeak } from './peak.js';
+import { findPython, RIVAL_PACKAGES, type Python } from './rivals/python.js';
 import { measureSteps } from './steps.js';
-import { resultText, type BenchResult } from './text.js';
+import { resultText, type BenchResult } from './text/result.js';
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    threads: { type: 'string' },
-    seconds: { type: 'string', default: '5' },
-    rival: { type: 'boolean', default: false },
-  },
-});
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new Error(`--${name} must be a positive number`);
-  return value;
-}
-
-/** Keras' milliseconds per step on the same networks; needs a Python with tensorflow. */
-function measureKeras(threads: number, seconds: number): BenchResult['keras'] {
-  const script = fileURLToPath(new URL('../../bench/rival/keras_step.py', import.meta.url));
-  const output = execFileSync('python3', [script, String(threads), String(seconds)], { encoding: 'utf8' });
-  return JSON.parse(output.trim().split('\n').at(-1)!) as NonNullable<BenchResult['keras']>;
-}
-
+const options = benchOptions(process.argv.slice(2));
 const native = nativeInfo();
-const threads = values.threads === undefined ? native.threads : Math.trunc(positive('threads', values.threads));
-const seconds = positive('seconds', values.seconds);
+const { threads = native.threads, seconds, nets, stages } = options;
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
-note('peak of the machine');
-const peak = measurePeak(threads);
-note('training steps');
-const steps = await measureSteps(threads, seconds);
-note('kernels');
-const matmul = await measureMatmul(threads, seconds / 2);
-const kernels = await measureKernels(threads, seconds / 2);
-note('compression kernels');
-const compression = await measureCompression(seconds / 2);
-if (values.rival) note('Keras');
-const keras = values.rival ? measureKeras(threads, seconds) : undefined;
+/** The Python of the rivals. Without one, or without rivals in it, ours runs alone. */
+function rivalPython(): Python | undefined {
+  if (!options.rivals) return undefined;
+  const python = findPython(options.python);
+  if (python === undefined) note('No Python runs (--python, PCQAT_PYTHON or python3): no rivals.');
+  else {
+    const missing = RIVAL_PACKAGES.filter((name) => !python.packages.has(name));
+    if (missing.length > 0) note(`${python.path} has no ${missing.join(', no ')}: without the rivals that need it.`);
+  }
+  return python;
+}
 
+/** What `measure` gives, as a member of the result, if the section is wanted. */
+async function section<Name extends Section, T>(name: Name, measure: () => T | Promise<T>): Promise<{ [key in Name]?: T }> {
+  if (!options.sections.has(name)) return {};
+  note(name);
+  return { [name]: await measure() } as { [key in Name]?: T };
+}
+
+const python = rivalPython();
+const peak = options.sections.has('peak') ? measurePeak(threads) : undefined;
 const result: BenchResult = {
   machine: { cpu: cpus()[0]?.model ?? 'unknown', threads, isa: native.isa, node: process.versions.node, pcqat: native.version },
   ...(peak === undefined ? {} : { peak }),
-  steps,
-  matmul,
-  kernels,
-  compression,
+  ...(await section('steps', () => measureSteps({ nets, stages, threads, seconds, python, note }))),
+  ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
+  ...(await section('compression', () => measureCompression(seconds / 2))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
-  ...(keras === undefined ? {} : { keras }),
 };
-process.stdout.write(`${values.json ? JSON.stringify(result) : resultText(result)}\n`);
+process.stdout.write(`${options.json ? JSON.stringify(result) : resultText(result)}\n`);
