@@ -1,6 +1,8 @@
 import { cpus } from 'node:os';
 import { nativeInfo } from '#lib/native.js';
 import { measureCompression } from './compression.js';
+import { measureGemm } from './gemm.js';
+import { measureInference } from './inference.js';
 import { measureKernels } from './kernels.js';
 import { benchOptions, type Section } from './options.js';
 import { measurePeak } from './peak.js';
@@ -38,7 +40,11 @@ const result: BenchResult = {
   machine: { cpu: cpus()[0]?.model ?? 'unknown', threads, isa: native.isa, node: process.versions.node, pcqat: native.version },
   ...(peak === undefined ? {} : { peak }),
   ...(await section('steps', () => measureSteps({ nets, stages, threads, seconds, python, note }))),
+  ...(await section('gemm', () =>
+    measureGemm({ nets, threads, seconds: seconds / 20, python, wide: native.isa.startsWith('avx512'), note }),
+  )),
   ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
+  ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
   ...(await section('compression', () => measureCompression(seconds / 2))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
 };

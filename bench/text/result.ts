@@ -1,7 +1,11 @@
 import type { CompressionResult } from '../compression.js';
+import type { GemmResult } from '../gemm.js';
+import type { InferenceResult } from '../inference.js';
 import type { KernelResult } from '../kernels.js';
 import type { Peak } from '../peak.js';
 import type { StepResult } from '../steps.js';
+import { gemmText } from './gemm.js';
+import { inferenceText } from './inference.js';
 import { stepText } from './steps.js';
 import { mib, number, share, table } from './table.js';
 
@@ -11,7 +15,9 @@ export interface BenchResult {
   /** Absent where there is no C++ compiler, too. */
   readonly peak?: Peak;
   readonly steps?: StepResult;
+  readonly gemm?: GemmResult;
   readonly kernels?: readonly KernelResult[];
+  readonly inference?: InferenceResult;
   readonly compression?: readonly CompressionResult[];
   /** Most memory the process had resident. */
   readonly peakRssBytes: number;
@@ -42,12 +48,14 @@ function compressionText(results: readonly CompressionResult[]): string {
 }
 
 /** The result as Markdown. */
-export function resultText({ machine, peak, steps, kernels, compression, peakRssBytes }: BenchResult): string {
+export function resultText({ machine, peak, steps, gemm, kernels, inference, compression, peakRssBytes }: BenchResult): string {
   return [
     `${machine.cpu.trim()}, ${machine.threads} threads, ${machine.isa}, Node ${machine.node}, pcqat ${machine.pcqat}`,
     peak && peakText(peak, machine.threads),
     steps && stepText(steps, peak),
+    gemm && gemmText(gemm, peak),
     kernels && kernelText(kernels, peak),
+    inference && inferenceText(inference),
     compression && compressionText(compression),
     `Peak resident memory of the benchmark: ${mib(peakRssBytes)}.`,
   ]
