@@ -54,39 +54,42 @@ const REST_MS = 3;
 
 const KERNELS = ['tflite-xnnpack', 'tflite-builtin'] as const;
 
-/** TFLite ready to run a file; `undefined` and a note when it does not take part. */
-async function startTflite(
-  plan: InferencePlan,
+/** TFLite with one file ready to run; `undefined` and a note when it does not take part. */
+async function prepareTflite(
+  tflite: RivalWorker | undefined,
   file: string,
   batch: number,
-): Promise<{ worker: RivalWorker; version: string } | undefined> {
-  if (plan.python?.packages.has('tensorflow') !== true) return undefined;
-  const worker = new RivalWorker(plan.python.path, 'tflite_run.py');
+  { threads, note }: InferencePlan,
+): Promise<string | undefined> {
+  if (tflite === undefined) return undefined;
   try {
     let version = '';
-    for (const kernels of KERNELS) {
-      const answer = await worker.request('prepare', { file, batch, threads: plan.threads, kernels });
-      ({ version } = answer as { version: string });
-    }
-    return { worker, version };
+    for (const kernels of KERNELS)
+      ({ version } = (await tflite.request('prepare', { file, batch, threads, kernels })) as { version: string });
+    return version;
   } catch (error) {
-    worker.stop();
-    plan.note(`  TFLite does not take part: ${error instanceof Error ? error.message : String(error)}`);
+    note(`  TFLite does not take part: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
 }
 
-async function measureNet(net: Net, batch: number, folder: string, plan: InferencePlan): Promise<InferenceResult> {
+async function measureNet(
+  net: Net,
+  batch: number,
+  folder: string,
+  tflite: RivalWorker | undefined,
+  plan: InferencePlan,
+): Promise<InferenceResult> {
   const { threads, seconds } = plan;
   const model = net.make();
   const data = noiseBatch(model, batch);
   const quantized = qatModel(model);
   await calibrate(quantized, noiseBatch(model, Math.min(net.batch, 32)));
-  const tflite = await convertToInt8(quantized);
+  const int8 = await convertToInt8(quantized);
   const file = join(folder, `${net.name}.tflite`);
-  await writeTflite(tflite, file);
+  await writeTflite(int8, file);
 
-  const runner = new Int8Runner(tflite, { threads });
+  const runner = new Int8Runner(int8, { threads });
   const codes = Int8Array.from(data.x, (value) => Math.max(-128, Math.min(127, Math.round(value * 40))));
   const { program, tensors } = lower(model);
   const session = new (loadBinding().Session)(program, { maxBatch: batch, training: false, threads });
@@ -96,14 +99,14 @@ async function measureNet(net: Net, batch: number, folder: string, plan: Inferen
   await runner.runQuantized(codes);
   await runner.runQuantized(codes);
   const repeat = Math.max(1, Math.round((TURN_MS * 2) / (performance.now() - start)));
-  const rival = await startTflite(plan, file, batch);
+  const version = await prepareTflite(tflite, file, batch, plan);
   try {
     const times = await interleave(
       [
         repeated('int8', repeat, () => runner.runQuantized(codes)),
         repeated('float', repeat, () => session.forward(data.x)),
-        ...(rival === undefined ? [] : KERNELS).map((kernels): Candidate => {
-          return { name: kernels, measure: async () => (await rival!.worker.request('run', { kernels, repeat })) as number };
+        ...(version === undefined ? [] : KERNELS).map((kernels): Candidate => {
+          return { name: kernels, measure: async () => (await tflite!.request('run', { kernels, repeat })) as number };
         }),
       ],
       seconds,
@@ -112,9 +115,8 @@ async function measureNet(net: Net, batch: number, folder: string, plan: Inferen
     const [int8Ms, floatMs, xnnpackMs = null, builtinMs = null] = ['int8', 'float', ...KERNELS].map((name) => times.get(name)?.median);
     const ratio = xnnpackMs === null || builtinMs === null ? null : int8Ms! / Math.min(xnnpackMs, builtinMs);
     const row = { net: net.name, batch, int8Ms: int8Ms!, floatMs: floatMs!, xnnpackMs, builtinMs, ratio };
-    return { rows: [row], version: rival?.version ?? null };
+    return { rows: [row], version: version ?? null };
   } finally {
-    rival?.worker.stop();
     runner.dispose();
     session.dispose();
   }
@@ -124,15 +126,18 @@ async function measureNet(net: Net, batch: number, folder: string, plan: Inferen
 export async function measureInference(plan: InferencePlan): Promise<InferenceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'pcqat-bench-'));
   const results: InferenceResult[] = [];
+  const { python } = plan;
+  const tflite = python?.packages.has('tensorflow') === true ? new RivalWorker(python.path, 'tflite_run.py') : undefined;
   try {
     for (const net of plan.nets) {
       const width = noiseBatch(net.make(), 1).x.length;
       for (const batch of BATCHES.filter((rows) => rows === 1 || rows * width <= MOST_VALUES)) {
         plan.note(`  ${net.name}, batch ${batch}`);
-        results.push(await measureNet(net, batch, folder, plan));
+        results.push(await measureNet(net, batch, folder, tflite, plan));
       }
     }
   } finally {
+    tflite?.stop();
     await rm(folder, { recursive: true, force: true });
   }
   return { rows: results.flatMap(({ rows }) => rows), version: results.find(({ version }) => version !== null)?.version ?? null };

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { nativeInfo } from '#lib/native.js';
 import { measureCompression } from './compression.js';
@@ -7,7 +8,9 @@ import { measureKernels } from './kernels.js';
 import { benchOptions, type Section } from './options.js';
 import { measurePeak } from './peak.js';
 import { findPython, RIVAL_PACKAGES, type Python } from './rivals/python.js';
+import { measureScaling } from './scaling.js';
 import { measureSteps } from './steps.js';
+import { scalingPlot } from './text/scaling.js';
 import { resultText, type BenchResult } from './text/result.js';
 
 const options = benchOptions(process.argv.slice(2));
@@ -46,6 +49,8 @@ const result: BenchResult = {
   ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
   ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
   ...(await section('compression', () => measureCompression(seconds / 2))),
+  ...(await section('scaling', () => measureScaling({ threads, seconds: seconds / 10, note }))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
 };
+if (options.plot !== undefined && result.scaling !== undefined) writeFileSync(options.plot, scalingPlot(result.scaling));
 process.stdout.write(`${options.json ? JSON.stringify(result) : resultText(result)}\n`);

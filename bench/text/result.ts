@@ -3,9 +3,11 @@ import type { GemmResult } from '../gemm.js';
 import type { InferenceResult } from '../inference.js';
 import type { KernelResult } from '../kernels.js';
 import type { Peak } from '../peak.js';
+import type { ScalingResult } from '../scaling.js';
 import type { StepResult } from '../steps.js';
 import { gemmText } from './gemm.js';
 import { inferenceText } from './inference.js';
+import { scalingText } from './scaling.js';
 import { stepText } from './steps.js';
 import { mib, number, share, table } from './table.js';
 
@@ -19,6 +21,7 @@ export interface BenchResult {
   readonly kernels?: readonly KernelResult[];
   readonly inference?: InferenceResult;
   readonly compression?: readonly CompressionResult[];
+  readonly scaling?: ScalingResult;
   /** Most memory the process had resident. */
   readonly peakRssBytes: number;
 }
@@ -48,7 +51,7 @@ function compressionText(results: readonly CompressionResult[]): string {
 }
 
 /** The result as Markdown. */
-export function resultText({ machine, peak, steps, gemm, kernels, inference, compression, peakRssBytes }: BenchResult): string {
+export function resultText({ machine, peak, steps, gemm, kernels, inference, compression, scaling, peakRssBytes }: BenchResult): string {
   return [
     `${machine.cpu.trim()}, ${machine.threads} threads, ${machine.isa}, Node ${machine.node}, pcqat ${machine.pcqat}`,
     peak && peakText(peak, machine.threads),
@@ -57,6 +60,7 @@ export function resultText({ machine, peak, steps, gemm, kernels, inference, com
     kernels && kernelText(kernels, peak),
     inference && inferenceText(inference),
     compression && compressionText(compression),
+    scaling && scalingText(scaling),
     `Peak resident memory of the benchmark: ${mib(peakRssBytes)}.`,
   ]
     .filter((part) => part !== undefined)
