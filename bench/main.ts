@@ -49,7 +49,7 @@ const result: BenchResult = {
   ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
   ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
   ...(await section('compression', () => measureCompression(seconds / 2))),
-  ...(await section('scaling', () => measureScaling({ threads, seconds: seconds / 10, note }))),
+  ...(await section('scaling', () => measureScaling({ stages, threads, seconds: seconds / 10, note }))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
 };
 if (options.plot !== undefined && result.scaling !== undefined) writeFileSync(options.plot, scalingPlot(result.scaling));
