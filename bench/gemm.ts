@@ -16,7 +16,8 @@ export interface GemmRow {
   readonly n: number;
   readonly k: number;
   /**
-   * - `product`: the matrix product alone, plain row-major operands.
+   * - `product`: the matrix product alone, plain row-major operands. On several threads each call starts them, which counts where it is short;
+   *   a session keeps its own.
    * - `forward`, `backward`: a convolution layer's forward, and both of its gradients; OpenBLAS multiplies what an explicit im2col would have
    *   left. From sessions of many and of one such layer, so that only layers differ.
    * - `first forward`: the first layer of a network, whose session holds only one: copying the input and averaging the output are in it.

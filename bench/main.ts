@@ -34,7 +34,10 @@ function rivalPython(): Python | undefined {
 async function section<Name extends Section, T>(name: Name, measure: () => T | Promise<T>): Promise<{ [key in Name]?: T }> {
   if (!options.sections.has(name)) return {};
   note(name);
-  return { [name]: await measure() } as { [key in Name]?: T };
+  const start = performance.now();
+  const value = await measure();
+  note(`${name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  return { [name]: value } as { [key in Name]?: T };
 }
 
 const python = rivalPython();

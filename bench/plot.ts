@@ -12,7 +12,7 @@ export interface Panel {
   readonly series: readonly Series[];
 }
 
-const PANEL = { width: 460, height: 340, left: 58, right: 14, top: 34, bottom: 46 };
+const PANEL = { width: 460, height: 340, left: 58, right: 24, top: 34, bottom: 46 };
 const COLORS = ['#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#ff7f0e', '#8c564b'];
 
 const round = (value: number): string => String(Math.round(value * 10) / 10);
