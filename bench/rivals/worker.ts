@@ -38,7 +38,7 @@ export class RivalWorker {
   }
 
   #lastWords(): string {
-    return this.#stderr.trim().split('\n').at(-1) ?? '';
+    return (this.#stderr.trim().split('\n').at(-1) ?? '').slice(0, 100);
   }
 
   /**
