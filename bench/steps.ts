@@ -123,6 +123,12 @@ function rowsOf(net: Net, stage: Stage, times: ReadonlyMap<string, Timing>, fres
   });
 }
 
+/** Each rival's version; several where it could not run every network alike. */
+function distinctVersions(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
+  const names = new Set(all.flatMap((versions) => Object.keys(versions)));
+  return Object.fromEntries([...names].map((name) => [name, [...new Set(all.flatMap((versions) => versions[name] ?? []))].join(' or ')]));
+}
+
 /** Training steps of the benchmark networks; one network's rivals alive at a time. */
 export async function measureSteps(plan: StepPlan): Promise<StepResult> {
   const results: StepResult[] = [];
@@ -133,6 +139,6 @@ export async function measureSteps(plan: StepPlan): Promise<StepResult> {
   return {
     nets: results.flatMap(({ nets }) => nets),
     rows: results.flatMap(({ rows }) => rows),
-    versions: Object.assign({}, ...results.map(({ versions }) => versions)) as Record<string, string>,
+    versions: distinctVersions(results.map(({ versions }) => versions)),
   };
 }
