@@ -85,8 +85,8 @@ function ourCandidates(product: Product, threads: number, repeat: number): { can
   const labels = new Int32Array(batch);
   const sessions = depths(product).map((depth) => ({ depth, session: layerSession(product, depth, threads) }));
   const layers = sessions.flatMap(({ depth, session }): Candidate[] => [
-    repeated(`forward ${depth}`, repeat, () => session.forward(data)),
-    repeated(`step ${depth}`, repeat, () => session.trainStep(data, labels, { learningRate: 1e-9, step: 1 })),
+    repeated(`forward ${depth}`, Math.ceil(repeat / depth), () => session.forward(data)),
+    repeated(`step ${depth}`, Math.ceil(repeat / depth), () => session.trainStep(data, labels, { learningRate: 1e-9, step: 1 })),
   ]);
   return {
     candidates: [repeated('product', repeat, multiply), ...layers],

@@ -16,7 +16,7 @@ export interface BenchOptions {
   readonly python: string | undefined;
   /** `--threads N`. Default: those of the core. */
   readonly threads: number | undefined;
-  /** `--seconds S`: for the timed steps of one network; the other parts take fractions of it. Default 5. */
+  /** `--seconds S`: for the timed steps of one network; the other parts take fractions of it. Default 3. */
   readonly seconds: number;
   /** `--only a,b`. Default: all but scaling. `--scaling` is short for `--only scaling`. */
   readonly sections: ReadonlySet<Section>;
@@ -43,7 +43,7 @@ export function benchOptions(args: readonly string[]): BenchOptions {
       rivals: { type: 'boolean', default: false },
       python: { type: 'string' },
       threads: { type: 'string' },
-      seconds: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '3' },
       only: { type: 'string' },
       scaling: { type: 'boolean', default: false },
       nets: { type: 'string' },

@@ -33,7 +33,7 @@ export class OpenBlas {
   static async start(python: Python, threads: readonly number[], wide: boolean): Promise<OpenBlas> {
     const trials = [];
     for (const core of wide ? CORE_TYPES : [undefined]) {
-      const [worker] = [startWorker(python, 1, core)];
+      const worker = startWorker(python, 1, core);
       try {
         const { version, core: name } = (await worker.request('describe')) as { version: string; core: string };
         await worker.request('prepare', { m: 768, n: 768, k: 768, sets: 1 });
