@@ -1,8 +1,7 @@
-/** Something to time. */
-export interface Candidate {
-  readonly name: string;
-  run(): unknown;
-}
+import { setTimeout as pause } from 'node:timers/promises';
+
+/** Something to time: `run` is timed from its call until what it returns has settled; `measure` gives the milliseconds itself. */
+export type Candidate = { readonly name: string } & ({ run(): unknown } | { measure(): Promise<number> });
 
 /** Times of one candidate in milliseconds. */
 export interface Timing {
@@ -11,24 +10,51 @@ export interface Timing {
   readonly rounds: number;
 }
 
+/** Options of {@link interleave}. */
+export interface InterleaveOptions {
+  /** Pause after every turn in milliseconds, so that threads of one candidate that spin for work do not slow the next down. Default 0. */
+  readonly restMs?: number;
+}
+
+/** A candidate whose time is the mean of `repeat` runs in a row, after one more; for what is short beside waking a thread. */
+export function repeated(name: string, repeat: number, run: () => unknown): Candidate {
+  const measure = async (): Promise<number> => {
+    await run();
+    const start = performance.now();
+    for (let i = 0; i < repeat; i++) await run();
+    return (performance.now() - start) / repeat;
+  };
+  return { name, measure };
+}
+
+async function turn(candidate: Candidate): Promise<number> {
+  if ('measure' in candidate) return candidate.measure();
+  const start = performance.now();
+  await candidate.run();
+  return performance.now() - start;
+}
+
 /**
- * Times candidates in turn, one run each a round, so that a slow phase of the machine hits all alike; compare medians.
+ * Times candidates in turn, one run each a round, so that a slow phase of the machine hits all alike; compare medians. At least 5 rounds.
  *
  * @param seconds - for all candidates together
  */
-export async function interleave(candidates: readonly Candidate[], seconds: number): Promise<Map<string, Timing>> {
+export async function interleave(
+  candidates: readonly Candidate[],
+  seconds: number,
+  { restMs = 0 }: InterleaveOptions = {},
+): Promise<Map<string, Timing>> {
   const times = new Map(candidates.map(({ name }) => [name, [] as number[]]));
   for (const candidate of candidates) {
-    await candidate.run();
-    await candidate.run();
+    await turn(candidate);
+    await turn(candidate);
   }
   const end = performance.now() + seconds * 1000;
   let rounds = 0;
   while (rounds < 5 || performance.now() < end) {
     for (const candidate of candidates) {
-      const start = performance.now();
-      await candidate.run();
-      times.get(candidate.name)!.push(performance.now() - start);
+      times.get(candidate.name)!.push(await turn(candidate));
+      if (restMs > 0) await pause(restMs);
     }
     rounds++;
   }

@@ -90,20 +90,3 @@ export async function measureKernels(threads: number, seconds: number): Promise<
   for (const shape of SHAPES) results.push(await measureShape(shape, threads, seconds));
   return results;
 }
-
-/** GFLOP/s of the matrix product, one thread and all. */
-export async function measureMatmul(threads: number, seconds: number): Promise<{ size: number; gflops1: number; gflops: number }> {
-  const size = 768;
-  const { matmul } = loadBinding();
-  const [a, b, out] = [noise(size * size), noise(size * size, 2), new Float32Array(size * size)];
-  const run = (count: number) => (): void => matmul(a, b, size, size, size, out, undefined, count);
-  const times = await interleave(
-    [
-      { name: 'one', run: run(1) },
-      { name: 'all', run: run(threads) },
-    ],
-    seconds,
-  );
-  const rate = (name: string): number => (2 * size ** 3) / times.get(name)!.median / 1e6;
-  return { size, gflops1: rate('one'), gflops: rate('all') };
-}

@@ -1,61 +1,59 @@
-import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { nativeInfo } from '#lib/native.js';
 import { measureCompression } from './compression.js';
-import { measureKernels, measureMatmul } from './kernels.js';
+import { measureGemm } from './gemm.js';
+import { measureInference } from './inference.js';
+import { measureKernels } from './kernels.js';
+import { benchOptions, type Section } from './options.js';
 import { measurePeak } from './peak.js';
+import { findPython, RIVAL_PACKAGES, type Python } from './rivals/python.js';
+import { measureScaling } from './scaling.js';
 import { measureSteps } from './steps.js';
-import { resultText, type BenchResult } from './text.js';
+import { scalingPlot } from './text/scaling.js';
+import { resultText, type BenchResult } from './text/result.js';
 
-const { values } = parseArgs({
-  options: {
-    json: { type: 'boolean', default: false },
-    threads: { type: 'string' },
-    seconds: { type: 'string', default: '5' },
-    rival: { type: 'boolean', default: false },
-  },
-});
-
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new Error(`--${name} must be a positive number`);
-  return value;
-}
-
-/** Keras' milliseconds per step on the same networks; needs a Python with tensorflow. */
-function measureKeras(threads: number, seconds: number): BenchResult['keras'] {
-  const script = fileURLToPath(new URL('../../bench/rival/keras_step.py', import.meta.url));
-  const output = execFileSync('python3', [script, String(threads), String(seconds)], { encoding: 'utf8' });
-  return JSON.parse(output.trim().split('\n').at(-1)!) as NonNullable<BenchResult['keras']>;
-}
-
+const options = benchOptions(process.argv.slice(2));
 const native = nativeInfo();
-const threads = values.threads === undefined ? native.threads : Math.trunc(positive('threads', values.threads));
-const seconds = positive('seconds', values.seconds);
+const { threads = native.threads, seconds, nets, stages } = options;
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
-note('peak of the machine');
-const peak = measurePeak(threads);
-note('training steps');
-const steps = await measureSteps(threads, seconds);
-note('kernels');
-const matmul = await measureMatmul(threads, seconds / 2);
-const kernels = await measureKernels(threads, seconds / 2);
-note('compression kernels');
-const compression = await measureCompression(seconds / 2);
-if (values.rival) note('Keras');
-const keras = values.rival ? measureKeras(threads, seconds) : undefined;
+/** The Python of the rivals. Without one, or without rivals in it, ours runs alone. */
+function rivalPython(): Python | undefined {
+  if (!options.rivals) return undefined;
+  const python = findPython(options.python);
+  if (python === undefined) note('No Python runs (--python, PCQAT_PYTHON or python3): no rivals.');
+  else {
+    const missing = RIVAL_PACKAGES.filter((name) => !python.packages.has(name));
+    if (missing.length > 0) note(`${python.path} has no ${missing.join(', no ')}: without the rivals that need it.`);
+  }
+  return python;
+}
 
+/** What `measure` gives, as a member of the result, if the section is wanted. */
+async function section<Name extends Section, T>(name: Name, measure: () => T | Promise<T>): Promise<{ [key in Name]?: T }> {
+  if (!options.sections.has(name)) return {};
+  note(name);
+  const start = performance.now();
+  const value = await measure();
+  note(`${name}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+  return { [name]: value } as { [key in Name]?: T };
+}
+
+const python = rivalPython();
+const peak = options.sections.has('peak') ? measurePeak(threads) : undefined;
 const result: BenchResult = {
   machine: { cpu: cpus()[0]?.model ?? 'unknown', threads, isa: native.isa, node: process.versions.node, pcqat: native.version },
   ...(peak === undefined ? {} : { peak }),
-  steps,
-  matmul,
-  kernels,
-  compression,
+  ...(await section('steps', () => measureSteps({ nets, stages, threads, seconds, python, note }))),
+  ...(await section('gemm', () =>
+    measureGemm({ nets, threads, seconds: seconds / 20, python, wide: native.isa.startsWith('avx512'), note }),
+  )),
+  ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
+  ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
+  ...(await section('compression', () => measureCompression(seconds / 2))),
+  ...(await section('scaling', () => measureScaling({ stages, threads, seconds: seconds / 10, note }))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
-  ...(keras === undefined ? {} : { keras }),
 };
-process.stdout.write(`${values.json ? JSON.stringify(result) : resultText(result)}\n`);
+if (options.plot !== undefined && result.scaling !== undefined) writeFileSync(options.plot, scalingPlot(result.scaling));
+process.stdout.write(`${options.json ? JSON.stringify(result) : resultText(result)}\n`);

@@ -23,6 +23,7 @@ export const NETS: readonly Net[] = [
   { name: 'ds-cnn-s', batch: 100, make: () => zoo.dsCnn({ size: 'S', classes: CLASSES }) },
   { name: 'ds-cnn-l', batch: 100, make: () => zoo.dsCnn({ size: 'L', classes: CLASSES }) },
   { name: 'mobilenet-v1-0.25-96', batch: 32, make: () => zoo.mobilenetV1({ classes: CLASSES, inputShape: [96, 96, 3], alpha: 0.25 }) },
+  { name: 'mobilenet-v1-1.0-224', batch: 8, make: () => zoo.mobilenetV1({ classes: CLASSES }) },
 ];
 
 /** Reproducible values, about normal. */
@@ -44,8 +45,13 @@ export function noiseBatch(model: Model, rows: number): Dataset & { readonly y: 
   return { name: 'noise', size: rows, inputShape, x: noise(rows * width), y, classes: CLASSES };
 }
 
-/** The model with a PCQAT chain on every layer: half of the weights pruned, 16 clusters, ranges from the batch. */
-export async function pcqatOf(float: Model, batch: Dataset): Promise<Model> {
+/** The model with plain fake quantization of weights and activations. Ranges of activations are not set. */
+export function qatModel(float: Model): Model {
+  return quantizeModel(cloneModel(float));
+}
+
+/** The model with a PCQAT chain on every layer: half of the weights pruned, 16 clusters. Ranges of activations are not set. */
+export function pcqatModel(float: Model): Model {
   const model = cloneModel(float);
   const layers = weightedNodes(model).map(({ name }) => name);
   for (const node of weightedNodes(model)) {
@@ -62,9 +68,14 @@ export async function pcqatOf(float: Model, batch: Dataset): Promise<Model> {
     weight.data.forEach((value, i) => (weight.data[i] = mask[i] === 0 ? 0 : value));
   }
   const clustered = clusterWeights(model, { numberOfClusters: 16, preserveSparsity: true, layers });
-  const pcqat = quantizeModel(stripClustering(clustered), {
+  return quantizeModel(stripClustering(clustered), {
     scheme: new Default8BitClusterPreserveQuantizeScheme({ preserveSparsity: true }),
   });
+}
+
+/** {@link pcqatModel} with ranges from the batch. */
+export async function pcqatOf(float: Model, batch: Dataset): Promise<Model> {
+  const pcqat = pcqatModel(float);
   await calibrate(pcqat, batch);
   return pcqat;
 }

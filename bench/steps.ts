@@ -1,64 +1,144 @@
-import { adam } from '#lib/train/optimizers.js';
 import { lower } from '#lib/train/lower.js';
+import { adam } from '#lib/train/optimizers.js';
+import { calibrate } from '#lib/train/calibrate.js';
 import { softmaxCrossEntropy } from '#lib/train/losses.js';
 import { loadBinding } from '#lib/native.js';
-import type { Model } from '#lib/graph/model.js';
-import type { Session } from '../binding.js';
+import { cloneModel, type Model } from '#lib/graph/model.js';
+import type { Session, SessionOptions } from '../binding.js';
 import { stepFloor, type Floor } from './floor.js';
-import { interleave, type Candidate } from './interleave.js';
-import { NETS, noiseBatch, pcqatOf, type Net } from './nets.js';
+import { measureFresh, type Fresh } from './fresh.js';
+import { interleave, type Candidate, type Timing } from './interleave.js';
+import { noiseBatch, type Net } from './nets.js';
+import { rivalNet } from './rivals/layers.js';
+import type { Python } from './rivals/python.js';
+import { prepareRivals, TRAINING_RIVALS } from './rivals/training.js';
+import type { Stage } from './stages.js';
 
-/** One network: a training step with and without PCQAT. */
-export interface StepResult {
+/** One stage of one network beside one rival. */
+export interface StepRow {
   readonly net: string;
-  readonly batch: number;
-  readonly floatMs: number;
-  readonly pcqatMs: number;
-  /** pcqatMs / floatMs. */
-  readonly ratio: number;
-  readonly rounds: number;
-  readonly floor: Floor;
-  /** Planned memory of the session: activations, gradients, workspaces. */
-  readonly floatArenaBytes: number;
-  readonly pcqatArenaBytes: number;
+  readonly stage: string;
+  /** Our step: forward, backward, Adam. */
+  readonly oursMs: number;
+  /** Its float step is `rivalMs`, whatever our stage. `null`: none ran. */
+  readonly rival: string | null;
+  readonly rivalMs: number | null;
+  /** oursMs / rivalMs. */
+  readonly ratio: number | null;
+  readonly firstStepMs: number;
+  readonly peakBytes: number;
 }
 
-function session(model: Model, maxBatch: number, threads: number): Session {
+/** What is known of a network besides the times of its stages. */
+export interface NetResult {
+  readonly net: string;
+  readonly batch: number;
+  readonly trainable: number;
+  readonly rounds: number;
+  readonly floor: Floor;
+  /** Planned memory of the session by stage: activations, gradients, workspaces. */
+  readonly arenaBytes: Readonly<Record<string, number>>;
+}
+
+/** Training steps of all networks. */
+export interface StepResult {
+  readonly nets: readonly NetResult[];
+  readonly rows: readonly StepRow[];
+  /** Of the rivals that ran. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** What is measured, and how. */
+export interface StepPlan {
+  readonly nets: readonly Net[];
+  readonly stages: readonly Stage[];
+  readonly threads: number;
+  /** For the timed steps of one network. */
+  readonly seconds: number;
+  /** Where the rivals run, if anywhere. */
+  readonly python: Python | undefined;
+  note(text: string): void;
+}
+
+/** After a step a framework's threads still spin for a while. */
+const REST_MS = 10;
+
+/** A session that trains `model` with Adam; its tensors are those of the model. */
+export function trainingSession(model: Model, options: Pick<SessionOptions, 'maxBatch' | 'threads'> & Partial<SessionOptions>): Session {
   const { program, tensors } = lower(model, { loss: softmaxCrossEntropy() });
   const { Session } = loadBinding();
-  const made = new Session(program, { maxBatch, training: true, optimizer: adam().spec, threads });
+  const made = new Session(program, { training: true, optimizer: adam().spec, ...options });
   for (const [name, id] of tensors) made.setTensor(id, model.tensors.get(name)!.data);
   return made;
 }
 
-async function measureNet({ name, batch: rows, make }: Net, threads: number, seconds: number): Promise<StepResult> {
-  const model = make();
-  const batch = noiseBatch(model, rows);
-  const sessions = { float: session(model, rows, threads), pcqat: session(await pcqatOf(model, batch), rows, threads) };
-  const candidates = Object.entries(sessions).map(([technique, one]): Candidate => {
-    let step = 0;
-    return { name: technique, run: () => one.trainStep(batch.x, batch.y, { learningRate: 1e-3, step: ++step }) };
-  });
-  const times = await interleave(candidates, seconds);
-  const [float, pcqat] = [times.get('float')!, times.get('pcqat')!];
-  const result = {
-    net: name,
-    batch: rows,
-    floatMs: float.median,
-    pcqatMs: pcqat.median,
-    ratio: pcqat.median / float.median,
-    rounds: float.rounds,
-    floor: stepFloor(model, rows),
-    floatArenaBytes: sessions.float.arenaBytes,
-    pcqatArenaBytes: sessions.pcqat.arenaBytes,
-  };
-  for (const one of Object.values(sessions)) one.dispose();
-  return result;
+/** Number of parameters that a float step learns. */
+function trainableCount(model: Model): number {
+  const { tensors } = lower(model, { loss: softmaxCrossEntropy() }).program;
+  return tensors.filter(({ trainable }) => trainable).reduce((sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1), 0);
 }
 
-/** Training steps of the benchmark networks. */
-export async function measureSteps(threads: number, seconds: number): Promise<StepResult[]> {
+async function measureNet(net: Net, { stages, threads, seconds, python, note }: StepPlan): Promise<StepResult> {
+  const model = net.make();
+  const batch = noiseBatch(model, net.batch);
+  const trainable = trainableCount(model);
+  const sessions: [name: string, session: Session][] = [];
+  const candidates: Candidate[] = [];
+  for (const { name, model: modelOf, options } of stages) {
+    const staged = modelOf(cloneModel(model));
+    await calibrate(staged, batch);
+    const one = trainingSession(staged, { maxBatch: net.batch, threads, ...options });
+    let step = 0;
+    sessions.push([name, one]);
+    candidates.push({ name, run: () => one.trainStep(batch.x, batch.y, { learningRate: 1e-3, step: ++step }) });
+  }
+  const rivals = await prepareRivals(python, { net: rivalNet(model), batch: net.batch, threads, trainable }, note);
+  let times: Map<string, Timing>;
+  try {
+    times = await interleave([...candidates, ...rivals.candidates], seconds, { restMs: python === undefined ? 0 : REST_MS });
+  } finally {
+    rivals.stop();
+  }
+  const arenaBytes = Object.fromEntries(sessions.map(([name, one]) => [name, one.arenaBytes]));
+  for (const [, one] of sessions) one.dispose();
+
+  const rows: StepRow[] = [];
+  for (const stage of stages) rows.push(...rowsOf(net, stage, times, await measureFresh(net, stage, threads)));
+  const { rounds } = times.get(stages[0]!.name)!;
+  return {
+    nets: [{ net: net.name, batch: net.batch, trainable, rounds, floor: stepFloor(model, net.batch), arenaBytes }],
+    rows,
+    versions: rivals.versions,
+  };
+}
+
+function rowsOf(net: Net, stage: Stage, times: ReadonlyMap<string, Timing>, fresh: Fresh): StepRow[] {
+  const oursMs = times.get(stage.name)!.median;
+  const row = { net: net.name, stage: stage.name, oursMs, ...fresh };
+  const ran = TRAINING_RIVALS.filter(({ name }) => times.has(name));
+  if (ran.length === 0) return [{ ...row, rival: null, rivalMs: null, ratio: null }];
+  return ran.map(({ name }) => {
+    const rivalMs = times.get(name)!.median;
+    return { ...row, rival: name, rivalMs, ratio: oursMs / rivalMs };
+  });
+}
+
+/** Each rival's version; several where it could not run every network alike. */
+function distinctVersions(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
+  const names = new Set(all.flatMap((versions) => Object.keys(versions)));
+  return Object.fromEntries([...names].map((name) => [name, [...new Set(all.flatMap((versions) => versions[name] ?? []))].join(' or ')]));
+}
+
+/** Training steps of the benchmark networks; one network's rivals alive at a time. */
+export async function measureSteps(plan: StepPlan): Promise<StepResult> {
   const results: StepResult[] = [];
-  for (const net of NETS) results.push(await measureNet(net, threads, seconds));
-  return results;
+  for (const net of plan.nets) {
+    plan.note(`  ${net.name}`);
+    results.push(await measureNet(net, plan));
+  }
+  return {
+    nets: results.flatMap(({ nets }) => nets),
+    rows: results.flatMap(({ rows }) => rows),
+    versions: distinctVersions(results.map(({ versions }) => versions)),
+  };
 }

@@ -1,0 +1,144 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { convertToInt8 } from '#lib/compress/quantization/convert.js';
+import { Int8Runner } from '#lib/evaluate/int8.js';
+import { writeTflite } from '#lib/formats/tflite/write.js';
+import { loadBinding } from '#lib/native.js';
+import { calibrate } from '#lib/train/calibrate.js';
+import { lower } from '#lib/train/lower.js';
+import { interleave, repeated, type Candidate } from './interleave.js';
+import { noiseBatch, qatModel, type Net } from './nets.js';
+import type { Python } from './rivals/python.js';
+import { RivalWorker } from './rivals/worker.js';
+
+/** Inference of one network on one batch size. Milliseconds for the whole batch. */
+export interface InferenceRow {
+  readonly net: string;
+  readonly batch: number;
+  /** Our integer executor; the input is copied in and the output out. */
+  readonly int8Ms: number;
+  /** Our f32 session of the float model, likewise. */
+  readonly floatMs: number;
+  /** TFLite's int8 kernels: its default (XNNPACK), and its own without a delegate. Nothing is copied. `null`: not run. */
+  readonly xnnpackMs: number | null;
+  readonly builtinMs: number | null;
+  /** int8Ms / the better of the two. */
+  readonly ratio: number | null;
+}
+
+/** Inference of all networks. */
+export interface InferenceResult {
+  readonly rows: readonly InferenceRow[];
+  /** Of TensorFlow, if TFLite ran. */
+  readonly version: string | null;
+}
+
+/** What is measured, and how. */
+export interface InferencePlan {
+  readonly nets: readonly Net[];
+  readonly threads: number;
+  /** For one network on one batch size. */
+  readonly seconds: number;
+  readonly python: Python | undefined;
+  note(text: string): void;
+}
+
+const BATCHES = [1, 64];
+/** Images of a batch are not measured together beyond this many input values: a call would take seconds in the slowest rival. */
+const MOST_VALUES = 5e6;
+/** A turn repeats short calls for about this long. */
+const TURN_MS = 10;
+/** TFLite's threads spin for up to 2 ms after a call. */
+const REST_MS = 3;
+
+const KERNELS = ['tflite-xnnpack', 'tflite-builtin'] as const;
+
+/** TFLite with one file ready to run; `undefined` and a note when it does not take part. */
+async function prepareTflite(
+  tflite: RivalWorker | undefined,
+  file: string,
+  batch: number,
+  { threads, note }: InferencePlan,
+): Promise<string | undefined> {
+  if (tflite === undefined) return undefined;
+  try {
+    let version = '';
+    for (const kernels of KERNELS)
+      ({ version } = (await tflite.request('prepare', { file, batch, threads, kernels })) as { version: string });
+    return version;
+  } catch (error) {
+    note(`  TFLite does not take part: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+async function measureNet(
+  net: Net,
+  batch: number,
+  folder: string,
+  tflite: RivalWorker | undefined,
+  plan: InferencePlan,
+): Promise<InferenceResult> {
+  const { threads, seconds } = plan;
+  const model = net.make();
+  const data = noiseBatch(model, batch);
+  const quantized = qatModel(model);
+  await calibrate(quantized, noiseBatch(model, Math.min(net.batch, 32)));
+  const int8 = await convertToInt8(quantized);
+  const file = join(folder, `${net.name}.tflite`);
+  await writeTflite(int8, file);
+
+  const runner = new Int8Runner(int8, { threads });
+  const codes = Int8Array.from(data.x, (value) => Math.max(-128, Math.min(127, Math.round(value * 40))));
+  const { program, tensors } = lower(model);
+  const session = new (loadBinding().Session)(program, { maxBatch: batch, training: false, threads });
+  for (const [name, id] of tensors) session.setTensor(id, model.tensors.get(name)!.data);
+
+  const start = performance.now();
+  await runner.runQuantized(codes);
+  await runner.runQuantized(codes);
+  const repeat = Math.max(1, Math.round((TURN_MS * 2) / (performance.now() - start)));
+  const version = await prepareTflite(tflite, file, batch, plan);
+  try {
+    const times = await interleave(
+      [
+        repeated('int8', repeat, () => runner.runQuantized(codes)),
+        repeated('float', repeat, () => session.forward(data.x)),
+        ...(version === undefined ? [] : KERNELS).map((kernels): Candidate => {
+          return { name: kernels, measure: async () => (await tflite!.request('run', { kernels, repeat })) as number };
+        }),
+      ],
+      seconds,
+      { restMs: REST_MS },
+    );
+    const [int8Ms, floatMs, xnnpackMs = null, builtinMs = null] = ['int8', 'float', ...KERNELS].map((name) => times.get(name)?.median);
+    const ratio = xnnpackMs === null || builtinMs === null ? null : int8Ms! / Math.min(xnnpackMs, builtinMs);
+    const row = { net: net.name, batch, int8Ms: int8Ms!, floatMs: floatMs!, xnnpackMs, builtinMs, ratio };
+    return { rows: [row], version: version ?? null };
+  } finally {
+    runner.dispose();
+    session.dispose();
+  }
+}
+
+/** int8 inference of the networks, exported from a model with calibrated fake quantization, beside our float inference and TFLite's kernels. */
+export async function measureInference(plan: InferencePlan): Promise<InferenceResult> {
+  const folder = await mkdtemp(join(tmpdir(), 'pcqat-bench-'));
+  const results: InferenceResult[] = [];
+  const { python } = plan;
+  const tflite = python?.packages.has('tensorflow') === true ? new RivalWorker(python.path, 'tflite_run.py') : undefined;
+  try {
+    for (const net of plan.nets) {
+      const width = noiseBatch(net.make(), 1).x.length;
+      for (const batch of BATCHES.filter((rows) => rows === 1 || rows * width <= MOST_VALUES)) {
+        plan.note(`  ${net.name}, batch ${batch}`);
+        results.push(await measureNet(net, batch, folder, tflite, plan));
+      }
+    }
+  } finally {
+    tflite?.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+  return { rows: results.flatMap(({ rows }) => rows), version: results.find(({ version }) => version !== null)?.version ?? null };
+}
