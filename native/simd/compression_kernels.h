@@ -44,6 +44,35 @@ struct Codebook {
   const int32_t* count = nullptr;   // [rows], number of unique values
   const float* limit = nullptr;     // [rows]
   int32_t (*exact)(const Codebook& codebook, int64_t row, float w) = nullptr;
+  // Shared and 2 to 2^kTreeLevels entries, else levels = 0: the thresholds as a binary tree, level l at kLevelOffset[l].
+  // A path holds at bit l whether w went up at level l; it says where the next threshold of a level lies, and in the end
+  // where the index of the nearest centroid lies in tree_order.
+  int64_t levels = 0;
+  const float* tree = nullptr;
+  const int32_t* tree_order = nullptr;
+};
+
+constexpr int kTreeLevels = 10;
+
+// A level has 2^l thresholds, and room for 16. The last offset is the length of the whole tree.
+constexpr int64_t kLevelOffset[kTreeLevels + 1] = {0, 16, 32, 48, 64, 80, 112, 176, 304, 560, 1072};
+
+// A block of weights to cluster with one codebook for all of them.
+struct ClusterBlock {
+  const Codebook* book;
+  const float* centroids;    // [k]
+  const float* table;        // [k] and up to a power of two, at least 16: what each centroid becomes
+  const float* tree_values;  // `table` in the order of book.tree_order; unused with book.levels = 0
+  const float* weight;
+  const uint8_t* mask;  // null: none
+  float* masked_out;    // null, or where the masked weight goes; may be `weight`
+  int32_t* indices;
+  float* used;  // table[indices[i]]
+  bool stream;  // writes past the cache
+  // Widened to the smallest and largest centroid that is used. Null: not wanted.
+  float* low;
+  float* high;
+  ChainViolations* violations;  // as count_violations
 };
 
 // Nudged ranges of all channels, one array per field; kind tells the special ranges.
@@ -80,6 +109,8 @@ struct CompressionKernels {
   // outside [0, table.k) or that are not, bit for bit, the entry of the table that it says (table.indices may be null).
   void (*count_violations)(int64_t rows, int64_t columns, const float* used, const uint8_t* mask, const Source& table,
                            ChainViolations* violations);
+  // All of it in one pass over the weights.
+  void (*cluster)(int64_t count, const ClusterBlock& block);
 };
 
 }  // namespace pcqat
