@@ -83,7 +83,8 @@ int main(int argc, char** argv) {
   fill_noise(weight.get(), kWeights, 1);
   fill_noise(gradient.get(), kWeights, 2);
   std::copy(weight.get(), weight.get() + kWeights, trained.get());
-  magnitude_mask(weight.get(), kWeights, 0.5f, mask.get());
+  float threshold = 0;
+  magnitude_mask(*kernels->compression, weight.get(), kWeights, 0.5f, ZeroWeights::prune, mask.get(), &threshold);
 
   std::vector<std::unique_ptr<float[]>> books;
   std::vector<std::unique_ptr<int32_t>> zeros;
@@ -154,7 +155,12 @@ int main(int argc, char** argv) {
                           },
                           {}});
   }
-  candidates.push_back({"mask", 0, 0, [&] { magnitude_mask(weight.get(), kWeights, 0.5f, new_mask.get()); }, {}});
+  candidates.push_back(
+      {"mask",
+       0,
+       0,
+       [&] { magnitude_mask(*kernels->compression, weight.get(), kWeights, 0.5f, ZeroWeights::prune, new_mask.get(), &threshold); },
+       {}});
   workspace = pages<char>(static_cast<int64_t>(workspace_bytes));
 
   // The indices that the gradient reads are those of its own number of centroids.

@@ -2,24 +2,93 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "simd/compression_kernels.h"
+
 namespace pcqat {
 
-float magnitude_mask(const float* w, int64_t count, float sparsity, uint8_t* mask) {
+namespace {
+
+constexpr int32_t kInfinity = 0x7f800000;
+
+int32_t magnitude_bits(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits & 0x7fffffff;
+}
+
+// [low, high) by the bits of magnitudes.
+struct Bracket {
+  int32_t low, high;
+};
+
+constexpr Bracket kEverything{-1, kInfinity};
+
+// Where the magnitude of this rank (1 = largest) lies, from weights drawn at random (with a generator of its own, so that
+// the layout of the weight cannot matter): five standard deviations of the rank in the sample to each side. A miss costs
+// time, not correctness.
+Bracket likely_bracket(const float* w, int64_t count, int64_t rank) {
+  constexpr int64_t kSample = 32768;
+  if (count < 4 * kSample) return kEverything;
+  std::vector<int32_t> sample(kSample);
+  uint64_t state = 0;
+  for (int32_t& bits : sample) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    bits = magnitude_bits(w[((state >> 32) * static_cast<uint64_t>(count)) >> 32]);
+  }
+  const double share = static_cast<double>(rank) / static_cast<double>(count);
+  const double expected = share * kSample, margin = 5 * std::sqrt(kSample * share * (1 - share)) + 5;
+  const auto at = [&](double position) {
+    const auto nth = sample.begin() + static_cast<int64_t>(std::clamp<double>(position, 0, kSample - 1));
+    std::nth_element(sample.begin(), nth, sample.end(), std::greater<>());
+    return *nth;
+  };
+  // Ends of the sample say nothing about what lies beyond them.
+  return {expected + margin < kSample ? at(expected + margin) : kEverything.low,
+          expected - margin > 0 ? at(expected - margin) + 1 : kEverything.high};
+}
+
+// Bits of the magnitude of this rank in the bracket, or -1 if it is not there. kInfinity and more if a weight is not finite.
+int32_t magnitude_of_rank(const CompressionKernels& k, const float* w, int64_t count, int64_t rank, Bracket bracket) {
+  constexpr int64_t kPiece = 16384;
+  std::vector<int32_t> between;
+  MagnitudeSieve sieve;
+  for (int64_t i = 0; i < count; i += kPiece) {
+    const int64_t size = std::min(kPiece, count - i);
+    if (static_cast<int64_t>(between.size()) < sieve.between_count + size + 16) between.resize(2 * between.size() + kPiece + 16);
+    sieve.between = between.data();
+    k.sift_magnitudes(size, w + i, bracket.low, bracket.high, &sieve);
+  }
+  if (sieve.largest >= kInfinity) return sieve.largest;
+  const int64_t position = rank - 1 - sieve.above;
+  if (position < 0 || position >= sieve.between_count + sieve.equal) return -1;
+  if (position >= sieve.between_count) return bracket.low;
+  const auto nth = between.begin() + position;
+  std::nth_element(between.begin(), nth, between.begin() + sieve.between_count, std::greater<>());
+  return *nth;
+}
+
+}  // namespace
+
+bool magnitude_mask(const CompressionKernels& k, const float* w, int64_t count, float sparsity, ZeroWeights zeros, uint8_t* mask,
+                    float* threshold) {
   const float exact = static_cast<float>(count) * (1.0f - sparsity);
   // The f32 product may round up past n.
   const int64_t keep = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(exact)), 1, count);
-  std::vector<float> magnitudes(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) magnitudes[static_cast<size_t>(i)] = std::fabs(w[i]);
-  // One order statistic is enough; ties are all kept, so their order does not matter.
-  const auto nth = magnitudes.begin() + (keep - 1);
-  std::nth_element(magnitudes.begin(), nth, magnitudes.end(), [](float a, float b) { return a > b; });
-  const float threshold = *nth;
-  for (int64_t i = 0; i < count; ++i) mask[i] = std::fabs(w[i]) >= threshold;
-  return threshold;
+  int32_t bits = magnitude_of_rank(k, w, count, keep, likely_bracket(w, count, keep));
+  if (bits < 0) bits = magnitude_of_rank(k, w, count, keep, kEverything);
+  if (bits >= kInfinity) return false;
+  std::memcpy(threshold, &bits, sizeof bits);
+  // Ties are all kept, so their order does not matter.
+  const bool prunes_zeros =
+      bits == 0 && zeros == ZeroWeights::prune && std::any_of(w, w + count, [](float v) { return magnitude_bits(v) != 0; });
+  k.mark_magnitudes(count, w, prunes_zeros ? 1 : bits, mask);
+  return true;
 }
 
 namespace {
@@ -50,8 +119,8 @@ std::vector<float> pool_axis(const std::vector<float>& x, int64_t outer, int64_t
 
 }  // namespace
 
-float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling,
-                 float sparsity, uint8_t* mask) {
+float block_mask(const CompressionKernels& k, const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns,
+                 BlockPooling pooling, float sparsity, uint8_t* mask) {
   // A block larger than the matrix is one block.
   block_rows = std::min(block_rows, rows);
   block_columns = std::min(block_columns, columns);
@@ -61,7 +130,8 @@ float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_ro
   magnitudes = pool_axis(magnitudes, 1, rows, columns, block_rows, pooling);
   magnitudes = pool_axis(magnitudes, row_blocks, columns, 1, block_columns, pooling);
   std::vector<uint8_t> blocks(magnitudes.size());
-  const float threshold = magnitude_mask(magnitudes.data(), row_blocks * column_blocks, sparsity, blocks.data());
+  float threshold = 0;
+  magnitude_mask(k, magnitudes.data(), row_blocks * column_blocks, sparsity, ZeroWeights::keep, blocks.data(), &threshold);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < columns; ++c) {
       mask[r * columns + c] = blocks[static_cast<size_t>((r / block_rows) * column_blocks + c / block_columns)];

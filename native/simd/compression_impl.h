@@ -184,6 +184,7 @@ void extremes(int64_t rows, int64_t columns, const Source& source, float* low, f
 #include "simd/compression_verify.h"
 // Needs the others.
 #include "simd/compression_cluster.h"
+#include "simd/compression_magnitude.h"
 
 }  // namespace
 
@@ -198,7 +199,9 @@ constexpr CompressionKernels kernels{materialize,
                                      fake_quantize_gradient,
                                      fake_quantize_gradient_channels,
                                      count_violations,
-                                     cluster};
+                                     cluster,
+                                     sift_magnitudes,
+                                     mark_magnitudes};
 
 }  // namespace PCQAT_ISA_NAMESPACE
 }  // namespace pcqat

@@ -86,6 +86,15 @@ struct ChannelRanges {
   const int32_t* kind;
 };
 
+// Magnitudes by their bits without the sign, on their way to an order statistic.
+struct MagnitudeSieve {
+  int64_t above = 0;           // at the upper end and above
+  int64_t equal = 0;           // at the lower end
+  int32_t* between = nullptr;  // the ones between; room for as many more as are sifted, and 16
+  int64_t between_count = 0;
+  int32_t largest = 0;
+};
+
 struct CompressionKernels {
   // out[i] = source[i]. out may be the source's x when there are no indices.
   void (*materialize)(int64_t rows, int64_t columns, const Source& source, float* out);
@@ -111,6 +120,10 @@ struct CompressionKernels {
                            ChainViolations* violations);
   // All of it in one pass over the weights.
   void (*cluster)(int64_t count, const ClusterBlock& block);
+  // Adds to the sieve.
+  void (*sift_magnitudes)(int64_t count, const float* w, int32_t low, int32_t high, MagnitudeSieve* sieve);
+  // mask[i] = 1 where the bits of |w[i]| are at least `least`, else 0.
+  void (*mark_magnitudes)(int64_t count, const float* w, int32_t least, uint8_t* mask);
 };
 
 }  // namespace pcqat
