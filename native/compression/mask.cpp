@@ -22,55 +22,71 @@ int32_t magnitude_bits(float value) {
   return bits & 0x7fffffff;
 }
 
-// [low, high) by the bits of magnitudes.
+// Open below, half open above: (low, high) by the bits of magnitudes, and the ones equal to low beside them.
 struct Bracket {
   int32_t low, high;
 };
 
 constexpr Bracket kEverything{-1, kInfinity};
 
+// Below this, finding the magnitude takes less time than drawing a sample.
+constexpr int64_t kFew = 8192;
+
 // Where the magnitude of this rank (1 = largest) lies, from weights drawn at random (with a generator of its own, so that
 // the layout of the weight cannot matter): five standard deviations of the rank in the sample to each side. A miss costs
 // time, not correctness.
 Bracket likely_bracket(const float* w, int64_t count, int64_t rank) {
-  constexpr int64_t kSample = 32768;
-  if (count < 4 * kSample) return kEverything;
-  std::vector<int32_t> sample(kSample);
+  // Balances the sample with what it leaves between the ends.
+  std::vector<int32_t> sample(static_cast<size_t>(std::cbrt(static_cast<double>(count) * static_cast<double>(count))));
   uint64_t state = 0;
   for (int32_t& bits : sample) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    bits = magnitude_bits(w[((state >> 32) * static_cast<uint64_t>(count)) >> 32]);
+    // The upper bits of the generator are its random ones.
+    const double position = static_cast<double>(state >> 11) * 0x1p-53 * static_cast<double>(count);
+    bits = magnitude_bits(w[static_cast<int64_t>(position)]);
   }
-  const double share = static_cast<double>(rank) / static_cast<double>(count);
-  const double expected = share * kSample, margin = 5 * std::sqrt(kSample * share * (1 - share)) + 5;
+  const double size = static_cast<double>(sample.size()), share = static_cast<double>(rank) / static_cast<double>(count);
+  const double expected = share * size, margin = 5 * std::sqrt(size * share * (1 - share)) + 5;
+  // Ends of the sample say nothing about what lies beyond them.
+  Bracket bracket = kEverything;
+  auto begin = sample.begin();
   const auto at = [&](double position) {
-    const auto nth = sample.begin() + static_cast<int64_t>(std::clamp<double>(position, 0, kSample - 1));
-    std::nth_element(sample.begin(), nth, sample.end(), std::greater<>());
+    const auto nth = sample.begin() + static_cast<int64_t>(position);
+    std::nth_element(begin, nth, sample.end(), std::greater<>());
+    begin = nth;
     return *nth;
   };
-  // Ends of the sample say nothing about what lies beyond them.
-  return {expected + margin < kSample ? at(expected + margin) : kEverything.low,
-          expected - margin > 0 ? at(expected - margin) + 1 : kEverything.high};
+  if (expected - margin >= 0) bracket.high = at(expected - margin) + 1;
+  if (expected + margin < size) bracket.low = at(expected + margin);
+  return bracket;
 }
 
-// Bits of the magnitude of this rank in the bracket, or -1 if it is not there. kInfinity and more if a weight is not finite.
-int32_t magnitude_of_rank(const CompressionKernels& k, const float* w, int64_t count, int64_t rank, Bracket bracket) {
-  constexpr int64_t kPiece = 16384;
-  std::vector<int32_t> between;
-  MagnitudeSieve sieve;
-  for (int64_t i = 0; i < count; i += kPiece) {
-    const int64_t size = std::min(kPiece, count - i);
-    if (static_cast<int64_t>(between.size()) < sieve.between_count + size + 16) between.resize(2 * between.size() + kPiece + 16);
-    sieve.between = between.data();
-    k.sift_magnitudes(size, w + i, bracket.low, bracket.high, &sieve);
-  }
+// Bits of the magnitude of this rank; kInfinity and more if a weight is not finite.
+int32_t magnitude_of_rank(const CompressionKernels& k, const float* w, int64_t count, int64_t rank) {
+  constexpr int64_t kPiece = 16384, kRoom = kPiece + 16;
+  // A few percent lie between, as a rule. Room for all would be paid for in pages from the system.
+  std::vector<float> between(static_cast<size_t>(count / 16 + kRoom));
+  const auto sift = [&](Bracket bracket) {
+    MagnitudeSieve sieve;
+    for (int64_t i = 0; i < count; i += kPiece) {
+      if (static_cast<int64_t>(between.size()) < sieve.between_count + kRoom) between.resize(2 * between.size());
+      sieve.between = between.data();
+      k.sift_magnitudes(std::min(kPiece, count - i), w + i, bracket.low, bracket.high, &sieve);
+    }
+    return sieve;
+  };
+  Bracket bracket = count <= kFew ? kEverything : likely_bracket(w, count, rank);
+  MagnitudeSieve sieve = sift(bracket);
   if (sieve.largest >= kInfinity) return sieve.largest;
-  const int64_t position = rank - 1 - sieve.above;
-  if (position < 0 || position >= sieve.between_count + sieve.equal) return -1;
-  if (position >= sieve.between_count) return bracket.low;
-  const auto nth = between.begin() + position;
+  if (rank <= sieve.above || rank > sieve.above + sieve.between_count + sieve.equal) sieve = sift(bracket = kEverything);
+  const int64_t position = rank - sieve.above;
+  if (position > sieve.between_count) return bracket.low;
+  // Half of them gone is what makes another round worth it; many equal ones need not go.
+  if (sieve.between_count > kFew && 2 * sieve.between_count < count)
+    return magnitude_of_rank(k, between.data(), sieve.between_count, position);
+  const auto nth = between.begin() + (position - 1);
   std::nth_element(between.begin(), nth, between.begin() + sieve.between_count, std::greater<>());
-  return *nth;
+  return magnitude_bits(*nth);
 }
 
 }  // namespace
@@ -80,8 +96,7 @@ bool magnitude_mask(const CompressionKernels& k, const float* w, int64_t count, 
   const float exact = static_cast<float>(count) * (1.0f - sparsity);
   // The f32 product may round up past n.
   const int64_t keep = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(exact)), 1, count);
-  int32_t bits = magnitude_of_rank(k, w, count, keep, likely_bracket(w, count, keep));
-  if (bits < 0) bits = magnitude_of_rank(k, w, count, keep, kEverything);
+  const int32_t bits = magnitude_of_rank(k, w, count, keep);
   if (bits >= kInfinity) return false;
   std::memcpy(threshold, &bits, sizeof bits);
   // Ties are all kept, so their order does not matter.

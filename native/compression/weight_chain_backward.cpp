@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "compression/chain_workspace.h"
 #include "compression/fake_quant.h"
 #include "parallel/denormals.h"
@@ -22,11 +24,16 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
   else if (quantize)
     range = nudge_range(c.min[0], c.max[0], c.rule.bits, c.rule.narrow_range);
 
+  // A last-value range holds every centroid that is used: the gradient passes everywhere, without a look at each weight.
+  const auto inside = [&](float v) { return v >= range.min && v <= range.max; };
+  const bool passes = !quantize || (clustered && !c.range_per_channel && !range.is_nan &&
+                                    (range.is_zero || std::all_of(w.effective, w.effective + w.centroids, inside)));
+
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
     const int64_t offset = row * c.channels;
     const float* dy = d_used + offset;
     float* dw = d_weight + offset;
-    if (quantize) {
+    if (!passes) {
       const Source x = chain_source(c, w, offset);
       if (c.range_per_channel)
         k.fake_quantize_gradient_channels(rows, c.channels, x, w.ranges.view(), dy, dw);

@@ -16,8 +16,7 @@ void cluster_pieces(int64_t count, const ClusterBlock& b) {
 
 #if PCQAT_LANES == 16
 
-// Entry `index` of a table of 2^bits: a permutation of registers up to 256 entries. Beyond, loads of single entries,
-// which are twice as fast as a gather.
+// Entry `index` of a table of 2^bits: a permutation of registers up to 256 entries, loads beyond.
 template <int bits>
 __attribute__((always_inline)) inline __m512i look_up(const int32_t* table, __m512i index) {
   if constexpr (bits <= 4) {
@@ -29,14 +28,7 @@ __attribute__((always_inline)) inline __m512i look_up(const int32_t* table, __m5
     const __mmask16 upper = _mm512_test_epi32_mask(index, _mm512_set1_epi32(half));
     return _mm512_mask_mov_epi32(look_up<bits - 1>(table, index), upper, look_up<bits - 1>(table + half, index));
   } else {
-    alignas(64) int32_t i[16];
-    _mm512_store_si512(i, index);
-    const auto four = [&](const int32_t* at) __attribute__((always_inline)) {
-      const __m128i one = _mm_insert_epi32(_mm_cvtsi32_si128(table[at[0]]), table[at[1]], 1);
-      return _mm_insert_epi32(_mm_insert_epi32(one, table[at[2]], 2), table[at[3]], 3);
-    };
-    const __m512i two = _mm512_inserti32x4(_mm512_zextsi128_si512(four(i)), four(i + 4), 1);
-    return _mm512_inserti32x4(_mm512_inserti32x4(two, four(i + 8), 2), four(i + 12), 3);
+    return (__m512i)Wide::gather(table, (Wide::I)index);
   }
 }
 
@@ -58,28 +50,32 @@ __attribute__((always_inline)) inline __m512i descend(const int32_t* tree, __m51
 template <int levels>
 struct TreeClusterer {
   const ClusterBlock b;  // a copy, which no store can change
+  const bool stream;     // where both outputs reach a cache line's end together
   const int32_t* tree;
   const int32_t* order;
   const int32_t* values;
   const int32_t* table;
-  __m512i k, magnitude = _mm512_set1_epi32(0x7fffffff), largest = _mm512_setzero_si512();
+  __m512i magnitude = _mm512_set1_epi32(0x7fffffff), largest = _mm512_setzero_si512();
   __m512 low = _mm512_set1_ps(__builtin_inff()), high = _mm512_set1_ps(-__builtin_inff());
-  __mmask16 broken = 0;
+  __m512i broken = _mm512_setzero_si512(), last_index = _mm512_setzero_si512();
 
   explicit TreeClusterer(const ClusterBlock& block)
-      : b(block), tree(reinterpret_cast<const int32_t*>(block.book->tree)), order(block.book->tree_order),
-        values(reinterpret_cast<const int32_t*>(block.tree_values)), table(reinterpret_cast<const int32_t*>(block.table)),
-        k(_mm512_set1_epi32(static_cast<int32_t>(block.book->k))) {}
+      : b(block),
+        stream(block.stream && ((reinterpret_cast<uintptr_t>(block.used) ^ reinterpret_cast<uintptr_t>(block.indices)) & 63) == 0),
+        tree(reinterpret_cast<const int32_t*>(block.book->tree)), order(block.book->tree_order),
+        values(reinterpret_cast<const int32_t*>(block.tree_values)), table(reinterpret_cast<const int32_t*>(block.table)) {}
 
   static constexpr int64_t kAhead = 256;  // weights
 
   // The three steps on weights i to i + 15, of which `lanes` count. First: mask, and the path to the nearest centroid.
   template <bool whole>
-  __attribute__((always_inline)) __m512i search(int64_t i, __mmask16 lanes, __mmask16* keep) {
-    *keep = lanes;
+  __attribute__((always_inline)) __m512i search(int64_t i, __mmask16 lanes, __mmask16* dropped) {
+    *dropped = 0;
+    __mmask16 keep = lanes;
     if (b.mask != nullptr) {
       const __m128i bytes = whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.mask + i)) : _mm_maskz_loadu_epi8(lanes, b.mask + i);
-      *keep = _mm_test_epi8_mask(bytes, bytes);
+      keep = _mm_test_epi8_mask(bytes, bytes);
+      *dropped = _mm_testn_epi8_mask(bytes, bytes);
     }
     __m512 w = whole ? _mm512_loadu_ps(b.weight + i) : _mm512_maskz_loadu_ps(lanes, b.weight + i);
     // Far enough ahead for memory, and harmless beyond the end.
@@ -89,7 +85,7 @@ struct TreeClusterer {
     }
     // Keeps the compiler from loading under the mask: that would wait for the mask, which halves the rate.
     __asm__("" : "+v"(w));
-    w = _mm512_maskz_mov_ps(*keep, w);
+    w = _mm512_maskz_mov_ps(keep, w);
     low = _mm512_mask_min_ps(low, lanes, low, w);
     high = _mm512_mask_max_ps(high, lanes, high, w);
     largest = _mm512_maskz_max_epu32(0xffff, largest, _mm512_and_si512(_mm512_castps_si512(w), magnitude));
@@ -103,13 +99,15 @@ struct TreeClusterer {
     *used = look_up<levels>(values, path);
   }
 
-  // Third: what goes to memory is the entry of its index, and 0 where the mask is.
+  // Third: what goes to memory must be the entry of its index, and 0 where the mask is. Gathers bits that are not as they
+  // should be: instructions on masks would cost more than all the rest.
   template <bool whole>
-  __attribute__((always_inline)) void write(int64_t i, __mmask16 lanes, __mmask16 keep, __m512i index, __m512i used) {
-    const __mmask16 stranger = _mm512_cmpneq_epi32_mask(look_up<levels>(table, index), used) | _mm512_cmpge_epu32_mask(index, k);
-    const __mmask16 nonzero = _mm512_test_epi32_mask(used, magnitude) & static_cast<__mmask16>(~keep);
-    broken |= (stranger | nonzero) & lanes;
-    if (whole && b.stream) {
+  __attribute__((always_inline)) void write(int64_t i, __mmask16 lanes, __mmask16 dropped, __m512i index, __m512i used) {
+    constexpr int kDiffer = 0xf0 | (0xcc ^ 0xaa), kBoth = 0xf0 | (0xcc & 0xaa);  // a | (b ^ c), a | (b & c)
+    broken = _mm512_mask_ternarylogic_epi32(broken, lanes, look_up<levels>(table, index), used, kDiffer);
+    broken = _mm512_mask_ternarylogic_epi32(broken, dropped & lanes, used, magnitude, kBoth);
+    last_index = _mm512_mask_max_epu32(last_index, lanes, last_index, index);
+    if (whole && stream) {
       _mm512_stream_si512(reinterpret_cast<__m512i*>(b.indices + i), index);
       _mm512_stream_si512(reinterpret_cast<__m512i*>(b.used + i), used);
     } else {
@@ -120,24 +118,24 @@ struct TreeClusterer {
 
   template <bool whole>
   __attribute__((always_inline)) void run(int64_t i, __mmask16 lanes) {
-    __mmask16 keep;
-    const __m512i path = search<whole>(i, lanes, &keep);
+    __mmask16 dropped;
+    const __m512i path = search<whole>(i, lanes, &dropped);
     __m512i index, used;
     fetch(path, &index, &used);
-    write<whole>(i, lanes, keep, index, used);
+    write<whole>(i, lanes, dropped, index, used);
   }
 
   // Whole vectors, step by step: a large codebook's steps are long chains of instructions, and a loop over one of them
   // keeps more vectors in flight than a loop over all.
   __attribute__((always_inline)) void run_pieces(int64_t i, int64_t vectors) {
     constexpr int64_t kVectors = 32;
-    __mmask16 keep[kVectors];
+    __mmask16 dropped[kVectors];
     __m512i first[kVectors], used[kVectors];
     for (; vectors > 0; vectors -= kVectors, i += 16 * kVectors) {
       const int64_t count = vectors < kVectors ? vectors : kVectors;
-      for (int64_t v = 0; v < count; ++v) first[v] = search<true>(i + 16 * v, 0xffff, &keep[v]);
+      for (int64_t v = 0; v < count; ++v) first[v] = search<true>(i + 16 * v, 0xffff, &dropped[v]);
       for (int64_t v = 0; v < count; ++v) fetch(first[v], &first[v], &used[v]);
-      for (int64_t v = 0; v < count; ++v) write<true>(i + 16 * v, 0xffff, keep[v], first[v], used[v]);
+      for (int64_t v = 0; v < count; ++v) write<true>(i + 16 * v, 0xffff, dropped[v], first[v], used[v]);
     }
   }
 };
@@ -149,25 +147,26 @@ bool cluster_by_tree(int64_t count, const ClusterBlock& b, float* low, float* hi
   int64_t i = 0;
   // Up to where the outputs are aligned: streams write whole cache lines.
   const int64_t head = -(reinterpret_cast<int64_t>(b.used) / 4) & 15;
-  if (b.stream && head != 0) {
+  if (c.stream && head != 0) {
     i = head < count ? head : count;
     c.template run<false>(0, static_cast<__mmask16>((1u << i) - 1));
   }
   const int64_t vectors = (count - i) / 16;
-  if (levels > 5)
+  if (levels > 4)
     c.run_pieces(i, vectors);
   else
     for (int64_t v = 0; v < vectors; ++v) c.template run<true>(i + 16 * v, 0xffff);
   i += 16 * vectors;
   if (i < count) c.template run<false>(i, static_cast<__mmask16>((1u << (count - i)) - 1));
-  if (b.stream) _mm_sfence();
+  if (c.stream) _mm_sfence();
   float lows[16], highs[16], magnitudes[16];
   _mm512_storeu_ps(lows, c.low);
   _mm512_storeu_ps(highs, c.high);
   _mm512_storeu_si512(magnitudes, c.largest);
   *low = lows[0];
   *high = highs[0];
-  bool safe = c.broken == 0;
+  const __mmask16 beyond = _mm512_cmpge_epu32_mask(c.last_index, _mm512_set1_epi32(static_cast<int32_t>(b.book->k)));
+  bool safe = (_mm512_test_epi32_mask(c.broken, c.broken) | beyond) == 0;
   for (int lane = 0; lane < 16; ++lane) {
     *low = lows[lane] < *low ? lows[lane] : *low;
     *high = highs[lane] > *high ? highs[lane] : *high;

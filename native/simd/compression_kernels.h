@@ -88,9 +88,9 @@ struct ChannelRanges {
 
 // Magnitudes by their bits without the sign, on their way to an order statistic.
 struct MagnitudeSieve {
-  int64_t above = 0;           // at the upper end and above
-  int64_t equal = 0;           // at the lower end
-  int32_t* between = nullptr;  // the ones between; room for as many more as are sifted, and 16
+  int64_t above = 0;         // at the upper end and above
+  int64_t equal = 0;         // at the lower end
+  float* between = nullptr;  // the ones between; room for as many more as are sifted, and 16
   int64_t between_count = 0;
   int32_t largest = 0;
 };
