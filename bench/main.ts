@@ -3,7 +3,7 @@ import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { nativeInfo } from '#lib/native.js';
-import { measureCompression } from './compression.js';
+import { measureChain, measureCompression } from './compression.js';
 import { measureKernels, measureMatmul } from './kernels.js';
 import { measurePeak } from './peak.js';
 import { measureSteps } from './steps.js';
@@ -45,6 +45,8 @@ const matmul = await measureMatmul(threads, seconds / 2);
 const kernels = await measureKernels(threads, seconds / 2);
 note('compression kernels');
 const compression = await measureCompression(seconds / 2);
+note('weight chain');
+const chain = await measureChain(threads, seconds);
 if (values.rival) note('Keras');
 const keras = values.rival ? measureKeras(threads, seconds) : undefined;
 
@@ -55,6 +57,7 @@ const result: BenchResult = {
   matmul,
   kernels,
   compression,
+  chain,
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
   ...(keras === undefined ? {} : { keras }),
 };

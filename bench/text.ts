@@ -1,4 +1,4 @@
-import type { CompressionResult } from './compression.js';
+import type { ChainResult, CompressionResult } from './compression.js';
 import type { KernelResult } from './kernels.js';
 import type { Peak } from './peak.js';
 import type { StepResult } from './steps.js';
@@ -12,6 +12,7 @@ export interface BenchResult {
   readonly matmul: { readonly size: number; readonly gflops1: number; readonly gflops: number };
   readonly kernels: readonly KernelResult[];
   readonly compression: readonly CompressionResult[];
+  readonly chain: readonly ChainResult[];
   /** Most memory the process had resident. */
   readonly peakRssBytes: number;
   /** With `--rival`. */
@@ -61,7 +62,7 @@ function stepTable({ steps, keras }: BenchResult): string {
 
 /** The result as Markdown. */
 export function resultText(result: BenchResult): string {
-  const { machine, peak, matmul, kernels, compression, peakRssBytes, keras } = result;
+  const { machine, peak, matmul, kernels, compression, chain, peakRssBytes, keras } = result;
   return [
     `${machine.cpu.trim()}, ${machine.threads} threads, ${machine.isa}, Node ${machine.node}, pcqat ${machine.pcqat}` +
       (keras === undefined ? '' : `, TensorFlow ${keras.tensorflow}`),
@@ -98,6 +99,21 @@ export function resultText(result: BenchResult): string {
     table(
       ['kernel', 'weights', 'GB/s', 'of a copy'],
       compression.map(({ name, weights, gbs, ofCopy }) => [name, String(weights), number(gbs, 1), `${number(ofCopy * 100, 0)} %`]),
+    ),
+    '',
+    'Weight chain on 4,194,304 weights beside a memory copy of them (forward and backward: target pcqat_chain_bench of CMake):',
+    '',
+    table(
+      ['part', 'threads', 'centroids', 'ms', 'copy ms', 'of the copy', 'goal'],
+      chain.map(({ name, threads, clusters, ms, copyMs, ofCopy, copies, goal }) => [
+        name,
+        String(threads),
+        String(clusters ?? '–'),
+        number(ms, 3),
+        number(copyMs, 3),
+        ofCopy === undefined ? `${number(copies ?? 0)} copies` : share(ofCopy, 1),
+        goal ?? '',
+      ]),
     ),
     '',
     `Peak resident memory of the benchmark: ${mib(peakRssBytes)}.`,
