@@ -409,10 +409,13 @@ export interface MaskResult {
 }
 
 export interface CompressionFunctions {
-  /** Spec 1.5, unstructured. `sparsity` in [0,1) (rounded to f32). */
-  magnitudeMask(w: Float32Array, sparsity: number): MaskResult;
+  /**
+   * Spec 1.5, unstructured. `sparsity` in [0,1) (rounded to f32). With `pruneZeros` a weight that is exactly 0 is masked even where the
+   * threshold is 0, unless all weights are 0.
+   */
+  magnitudeMask(w: Float32Array, sparsity: number, pruneZeros?: boolean, isa?: Isa): MaskResult;
   /** Spec 1.5, block; `w` is `[rows, cols]`. */
-  blockMask(w: Float32Array, rows: number, cols: number, block: Pair, pooling: 'AVG' | 'MAX', sparsity: number): MaskResult;
+  blockMask(w: Float32Array, rows: number, cols: number, block: Pair, pooling: 'AVG' | 'MAX', sparsity: number, isa?: Isa): MaskResult;
   /** Spec 1.5, m-by-n. `shape` has rank 2 or 4. */
   mByNMask(w: Float32Array, shape: readonly number[], m: number, n: number): MaskResult;
   /** `w ← w ⊙ mask` in place. A masked weight becomes `+0` (the reference leaves −0, W27). */

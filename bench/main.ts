@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { nativeInfo } from '#lib/native.js';
-import { measureCompression } from './compression.js';
+import { measureChain, measureCompression } from './compression.js';
 import { measureGemm } from './gemm.js';
 import { measureInference } from './inference.js';
 import { measureKernels } from './kernels.js';
@@ -51,7 +51,10 @@ const result: BenchResult = {
   )),
   ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
   ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
-  ...(await section('compression', () => measureCompression(seconds / 2))),
+  ...(await section('compression', async () => ({
+    kernels: await measureCompression(seconds / 2),
+    chain: await measureChain(threads, seconds),
+  }))),
   ...(await section('scaling', () => measureScaling({ stages, threads, seconds: seconds / 10, note }))),
   peakRssBytes: process.resourceUsage().maxRSS * 1024,
 };

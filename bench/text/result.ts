@@ -1,4 +1,4 @@
-import type { CompressionResult } from '../compression.js';
+import type { ChainResult, CompressionResult } from '../compression.js';
 import type { GemmResult } from '../gemm.js';
 import type { InferenceResult } from '../inference.js';
 import type { KernelResult } from '../kernels.js';
@@ -20,7 +20,7 @@ export interface BenchResult {
   readonly gemm?: GemmResult;
   readonly kernels?: readonly KernelResult[];
   readonly inference?: InferenceResult;
-  readonly compression?: readonly CompressionResult[];
+  readonly compression?: { readonly kernels: readonly CompressionResult[]; readonly chain: readonly ChainResult[] };
   readonly scaling?: ScalingResult;
   /** Most memory the process had resident. */
   readonly peakRssBytes: number;
@@ -45,9 +45,23 @@ function kernelText(kernels: readonly KernelResult[], peak: Peak | undefined): s
   return table(['layer', 'GFLOP forward', 'forward GFLOP/s', 'of peak', 'step GFLOP/s', 'of peak'], rows);
 }
 
-function compressionText(results: readonly CompressionResult[]): string {
-  const rows = results.map(({ name, weights, gbs, ofCopy }) => [name, String(weights), number(gbs, 1), `${number(ofCopy * 100, 0)} %`]);
-  return `Compression kernels, one thread:\n\n${table(['kernel', 'weights', 'GB/s', 'of a copy'], rows)}`;
+function compressionText({ kernels, chain }: NonNullable<BenchResult['compression']>): string {
+  const rows = kernels.map(({ name, weights, gbs, ofCopy }) => [name, String(weights), number(gbs, 1), `${number(ofCopy * 100, 0)} %`]);
+  const chainRows = chain.map(({ name, threads, clusters, ms, copyMs, ofCopy, copies, goal }) => [
+    name,
+    String(threads),
+    String(clusters ?? '–'),
+    number(ms, 3),
+    number(copyMs, 3),
+    ofCopy === undefined ? `${number(copies ?? 0)} copies` : share(ofCopy, 1),
+    goal ?? '',
+  ]);
+  return [
+    'Compression kernels, one thread:',
+    table(['kernel', 'weights', 'GB/s', 'of a copy'], rows),
+    'Weight chain on 4,194,304 weights beside a memory copy of them (forward and backward: target pcqat_chain_bench of CMake):',
+    table(['part', 'threads', 'centroids', 'ms', 'copy ms', 'of the copy', 'goal'], chainRows),
+  ].join('\n\n');
 }
 
 /** The result as Markdown. */

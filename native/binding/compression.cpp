@@ -4,14 +4,20 @@
 #include "binding/compression_arguments.h"
 #include "compression/centroids.h"
 #include "compression/mask.h"
+#include "simd/kernels.h"
 
 namespace pcqat::binding {
 
 namespace {
 
-ArrayView<float> weight_argument(const Napi::Value& value) {
+ArrayView<float> weight_argument_unchecked(const Napi::Value& value) {
   const auto w = array_argument<float>(value, "w");
   if (w.length == 0) throw Error("ERR_EMPTY_DATA", "w is empty.");
+  return w;
+}
+
+ArrayView<float> weight_argument(const Napi::Value& value) {
+  const auto w = weight_argument_unchecked(value);
   require_finite(w, "w");
   return w;
 }
@@ -32,10 +38,15 @@ Napi::Value mask_result(Napi::Env env, const Napi::Uint8Array& mask, float thres
 
 Napi::Value run_magnitude_mask(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const auto w = weight_argument(info[0]);
+    const auto w = weight_argument_unchecked(info[0]);
     const float sparsity = sparsity_argument(info[1]);
+    const bool prune_zeros = !info[2].IsUndefined() && boolean_argument(info[2], "pruneZeros");
+    const Kernels& kernels = kernels_argument(info.Env(), info[3]);
     auto mask = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(w.length));
-    return mask_result(info.Env(), mask, magnitude_mask(w.data, w.length, sparsity, mask.Data()));
+    float threshold = 0;
+    const auto zeros = prune_zeros ? ZeroWeights::prune : ZeroWeights::keep;
+    if (!magnitude_mask(*kernels.compression, w.data, w.length, sparsity, zeros, mask.Data(), &threshold)) require_finite(w, "w");
+    return mask_result(info.Env(), mask, threshold);
   });
 }
 
@@ -65,7 +76,7 @@ Napi::Value run_block_mask(const Napi::CallbackInfo& info) {
     if (pooling != "AVG" && pooling != "MAX") throw Error("ERR_OPTION", "pooling must be 'AVG' or 'MAX', not '" + pooling + "'.");
     const float sparsity = sparsity_argument(info[5]);
     auto mask = Napi::Uint8Array::New(info.Env(), static_cast<size_t>(w.length));
-    const float threshold = block_mask(w.data, rows, columns, block[0], block[1],
+    const float threshold = block_mask(*kernels_argument(info.Env(), info[6]).compression, w.data, rows, columns, block[0], block[1],
                                        pooling == "AVG" ? BlockPooling::average : BlockPooling::maximum, sparsity, mask.Data());
     return mask_result(info.Env(), mask, threshold);
   });

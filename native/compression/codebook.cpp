@@ -40,6 +40,9 @@ struct Arrays {
   float* limit;
   Entry* entries;
   int64_t padded;
+  int64_t levels;
+  float* tree;
+  int32_t* tree_order;
 };
 
 Arrays carve(Carver& carver, int64_t k, int64_t channels) {
@@ -54,6 +57,11 @@ Arrays carve(Carver& carver, int64_t k, int64_t channels) {
   a.count = carver.take<int32_t>(rows);
   a.limit = carver.take<float>(rows);
   a.entries = carver.take<Entry>(k);
+  a.levels = 0;
+  while (channels == 0 && int64_t{1} << a.levels < k) ++a.levels;
+  if (a.levels > kTreeLevels) a.levels = 0;
+  a.tree = carver.take<float>(kLevelOffset[a.levels]);
+  a.tree_order = carver.take<int32_t>(a.levels == 0 ? 0 : register_table_size(k));
   return a;
 }
 
@@ -99,7 +107,37 @@ void build_tree(const int32_t* order, int64_t count, int32_t* tree) {
   for (int64_t i = count - 1; i > 0; --i) tree[i] = std::min(tree[2 * i], tree[2 * i + 1]);
 }
 
+// The sorted position that a path ends at: its first bit decides between the halves.
+int64_t position_of(int64_t path, int64_t levels) {
+  int64_t position = 0;
+  for (int64_t level = 0; level < levels; ++level) position = 2 * position + ((path >> level) & 1);
+  return position;
+}
+
+void build_search_tree(const Arrays& a) {
+  for (int64_t level = 0; level < a.levels; ++level) {
+    const int64_t width = int64_t{1} << (a.levels - level);  // positions below a node
+    for (int64_t path = 0; path < int64_t{1} << level; ++path) {
+      a.tree[kLevelOffset[level] + path] = a.thresholds[position_of(path, level) * width + width / 2 - 1];
+    }
+  }
+  for (int64_t path = 0; path < int64_t{1} << a.levels; ++path) {
+    const int64_t position = position_of(path, a.levels);
+    a.tree_order[path] = position < a.count[0] ? a.order[position] : 0;  // beyond +infinity: no number gets there
+  }
+}
+
 }  // namespace
+
+int64_t register_table_size(int64_t k) {
+  int64_t size = 16;
+  while (size < k) size *= 2;
+  return size;
+}
+
+void arrange_by_path(const Codebook& book, const float* table, float* out) {
+  for (int64_t path = 0; path < int64_t{1} << book.levels; ++path) out[path] = table[book.tree_order[path]];
+}
 
 size_t codebook_bytes(int64_t k, int64_t channels) {
   Carver carver(nullptr);
@@ -134,7 +172,11 @@ Codebook prepare_codebook(const float* centroids, int64_t k, int64_t channels, v
     a.count[row] = static_cast<int32_t>(count);
     a.limit[row] = safe_limit(values, count);
   }
+  if (a.levels > 0) build_search_tree(a);
   Codebook book;
+  book.levels = a.levels;
+  book.tree = a.tree;
+  book.tree_order = a.tree_order;
   book.k = k;
   book.channels = channels;
   book.thresholds = a.thresholds;

@@ -2,24 +2,108 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "simd/compression_kernels.h"
+
 namespace pcqat {
 
-float magnitude_mask(const float* w, int64_t count, float sparsity, uint8_t* mask) {
+namespace {
+
+constexpr int32_t kInfinity = 0x7f800000;
+
+int32_t magnitude_bits(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits & 0x7fffffff;
+}
+
+// Open below, half open above: (low, high) by the bits of magnitudes, and the ones equal to low beside them.
+struct Bracket {
+  int32_t low, high;
+};
+
+constexpr Bracket kEverything{-1, kInfinity};
+
+// Below this, finding the magnitude takes less time than drawing a sample.
+constexpr int64_t kFew = 8192;
+
+// Where the magnitude of this rank (1 = largest) lies, from weights drawn at random (with a generator of its own, so that
+// the layout of the weight cannot matter): five standard deviations of the rank in the sample to each side. A miss costs
+// time, not correctness.
+Bracket likely_bracket(const float* w, int64_t count, int64_t rank) {
+  // Balances the sample with what it leaves between the ends.
+  std::vector<int32_t> sample(static_cast<size_t>(std::cbrt(static_cast<double>(count) * static_cast<double>(count))));
+  uint64_t state = 0;
+  for (int32_t& bits : sample) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    // The upper bits of the generator are its random ones.
+    const double position = static_cast<double>(state >> 11) * 0x1p-53 * static_cast<double>(count);
+    bits = magnitude_bits(w[static_cast<int64_t>(position)]);
+  }
+  const double size = static_cast<double>(sample.size()), share = static_cast<double>(rank) / static_cast<double>(count);
+  const double expected = share * size, margin = 5 * std::sqrt(size * share * (1 - share)) + 5;
+  // Ends of the sample say nothing about what lies beyond them.
+  Bracket bracket = kEverything;
+  auto begin = sample.begin();
+  const auto at = [&](double position) {
+    const auto nth = sample.begin() + static_cast<int64_t>(position);
+    std::nth_element(begin, nth, sample.end(), std::greater<>());
+    begin = nth;
+    return *nth;
+  };
+  if (expected - margin >= 0) bracket.high = at(expected - margin) + 1;
+  if (expected + margin < size) bracket.low = at(expected + margin);
+  return bracket;
+}
+
+// Bits of the magnitude of this rank; kInfinity and more if a weight is not finite.
+int32_t magnitude_of_rank(const CompressionKernels& k, const float* w, int64_t count, int64_t rank) {
+  constexpr int64_t kPiece = 16384, kRoom = kPiece + 16;
+  // A few percent lie between, as a rule. Room for all would be paid for in pages from the system.
+  std::vector<float> between(static_cast<size_t>(count / 16 + kRoom));
+  const auto sift = [&](Bracket bracket) {
+    MagnitudeSieve sieve;
+    for (int64_t i = 0; i < count; i += kPiece) {
+      if (static_cast<int64_t>(between.size()) < sieve.between_count + kRoom) between.resize(2 * between.size());
+      sieve.between = between.data();
+      k.sift_magnitudes(std::min(kPiece, count - i), w + i, bracket.low, bracket.high, &sieve);
+    }
+    return sieve;
+  };
+  Bracket bracket = count <= kFew ? kEverything : likely_bracket(w, count, rank);
+  MagnitudeSieve sieve = sift(bracket);
+  if (sieve.largest >= kInfinity) return sieve.largest;
+  if (rank <= sieve.above || rank > sieve.above + sieve.between_count + sieve.equal) sieve = sift(bracket = kEverything);
+  const int64_t position = rank - sieve.above;
+  if (position > sieve.between_count) return bracket.low;
+  // Half of them gone is what makes another round worth it; many equal ones need not go.
+  if (sieve.between_count > kFew && 2 * sieve.between_count < count)
+    return magnitude_of_rank(k, between.data(), sieve.between_count, position);
+  const auto nth = between.begin() + (position - 1);
+  std::nth_element(between.begin(), nth, between.begin() + sieve.between_count, std::greater<>());
+  return magnitude_bits(*nth);
+}
+
+}  // namespace
+
+bool magnitude_mask(const CompressionKernels& k, const float* w, int64_t count, float sparsity, ZeroWeights zeros, uint8_t* mask,
+                    float* threshold) {
   const float exact = static_cast<float>(count) * (1.0f - sparsity);
   // The f32 product may round up past n.
   const int64_t keep = std::clamp<int64_t>(static_cast<int64_t>(std::nearbyint(exact)), 1, count);
-  std::vector<float> magnitudes(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) magnitudes[static_cast<size_t>(i)] = std::fabs(w[i]);
-  // One order statistic is enough; ties are all kept, so their order does not matter.
-  const auto nth = magnitudes.begin() + (keep - 1);
-  std::nth_element(magnitudes.begin(), nth, magnitudes.end(), [](float a, float b) { return a > b; });
-  const float threshold = *nth;
-  for (int64_t i = 0; i < count; ++i) mask[i] = std::fabs(w[i]) >= threshold;
-  return threshold;
+  const int32_t bits = magnitude_of_rank(k, w, count, keep);
+  if (bits >= kInfinity) return false;
+  std::memcpy(threshold, &bits, sizeof bits);
+  // Ties are all kept, so their order does not matter.
+  const bool prunes_zeros =
+      bits == 0 && zeros == ZeroWeights::prune && std::any_of(w, w + count, [](float v) { return magnitude_bits(v) != 0; });
+  k.mark_magnitudes(count, w, prunes_zeros ? 1 : bits, mask);
+  return true;
 }
 
 namespace {
@@ -50,8 +134,8 @@ std::vector<float> pool_axis(const std::vector<float>& x, int64_t outer, int64_t
 
 }  // namespace
 
-float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns, BlockPooling pooling,
-                 float sparsity, uint8_t* mask) {
+float block_mask(const CompressionKernels& k, const float* w, int64_t rows, int64_t columns, int64_t block_rows, int64_t block_columns,
+                 BlockPooling pooling, float sparsity, uint8_t* mask) {
   // A block larger than the matrix is one block.
   block_rows = std::min(block_rows, rows);
   block_columns = std::min(block_columns, columns);
@@ -61,7 +145,8 @@ float block_mask(const float* w, int64_t rows, int64_t columns, int64_t block_ro
   magnitudes = pool_axis(magnitudes, 1, rows, columns, block_rows, pooling);
   magnitudes = pool_axis(magnitudes, row_blocks, columns, 1, block_columns, pooling);
   std::vector<uint8_t> blocks(magnitudes.size());
-  const float threshold = magnitude_mask(magnitudes.data(), row_blocks * column_blocks, sparsity, blocks.data());
+  float threshold = 0;
+  magnitude_mask(k, magnitudes.data(), row_blocks * column_blocks, sparsity, ZeroWeights::keep, blocks.data(), &threshold);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < columns; ++c) {
       mask[r * columns + c] = blocks[static_cast<size_t>((r / block_rows) * column_blocks + c / block_columns)];

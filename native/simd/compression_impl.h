@@ -182,6 +182,9 @@ void extremes(int64_t rows, int64_t columns, const Source& source, float* low, f
 #include "simd/compression_quantize.h"
 #include "simd/compression_search.h"
 #include "simd/compression_verify.h"
+// Needs the others.
+#include "simd/compression_cluster.h"
+#include "simd/compression_magnitude.h"
 
 }  // namespace
 
@@ -195,7 +198,10 @@ constexpr CompressionKernels kernels{materialize,
                                      fake_quantize_channels,
                                      fake_quantize_gradient,
                                      fake_quantize_gradient_channels,
-                                     count_violations};
+                                     count_violations,
+                                     cluster,
+                                     sift_magnitudes,
+                                     mark_magnitudes};
 
 }  // namespace PCQAT_ISA_NAMESPACE
 }  // namespace pcqat

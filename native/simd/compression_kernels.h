@@ -44,6 +44,35 @@ struct Codebook {
   const int32_t* count = nullptr;   // [rows], number of unique values
   const float* limit = nullptr;     // [rows]
   int32_t (*exact)(const Codebook& codebook, int64_t row, float w) = nullptr;
+  // Shared and 2 to 2^kTreeLevels entries, else levels = 0: the thresholds as a binary tree, level l at kLevelOffset[l].
+  // A path holds at bit l whether w went up at level l; it says where the next threshold of a level lies, and in the end
+  // where the index of the nearest centroid lies in tree_order.
+  int64_t levels = 0;
+  const float* tree = nullptr;
+  const int32_t* tree_order = nullptr;
+};
+
+constexpr int kTreeLevels = 10;
+
+// A level has 2^l thresholds, and room for 16. The last offset is the length of the whole tree.
+constexpr int64_t kLevelOffset[kTreeLevels + 1] = {0, 16, 32, 48, 64, 80, 112, 176, 304, 560, 1072};
+
+// A block of weights to cluster with one codebook for all of them.
+struct ClusterBlock {
+  const Codebook* book;
+  const float* centroids;    // [k]
+  const float* table;        // [k] and up to a power of two, at least 16: what each centroid becomes
+  const float* tree_values;  // `table` in the order of book.tree_order; unused with book.levels = 0
+  const float* weight;
+  const uint8_t* mask;  // null: none
+  float* masked_out;    // null, or where the masked weight goes; may be `weight`
+  int32_t* indices;
+  float* used;  // table[indices[i]]
+  bool stream;  // writes past the cache
+  // Widened to the smallest and largest centroid that is used. Null: not wanted.
+  float* low;
+  float* high;
+  ChainViolations* violations;  // as count_violations
 };
 
 // Nudged ranges of all channels, one array per field; kind tells the special ranges.
@@ -55,6 +84,15 @@ struct ChannelRanges {
   const float* inverse_scale;
   const float* zero_code;
   const int32_t* kind;
+};
+
+// Magnitudes by their bits without the sign, on their way to an order statistic.
+struct MagnitudeSieve {
+  int64_t above = 0;         // at the upper end and above
+  int64_t equal = 0;         // at the lower end
+  float* between = nullptr;  // the ones between; room for as many more as are sifted, and 16
+  int64_t between_count = 0;
+  int32_t largest = 0;
 };
 
 struct CompressionKernels {
@@ -80,6 +118,12 @@ struct CompressionKernels {
   // outside [0, table.k) or that are not, bit for bit, the entry of the table that it says (table.indices may be null).
   void (*count_violations)(int64_t rows, int64_t columns, const float* used, const uint8_t* mask, const Source& table,
                            ChainViolations* violations);
+  // All of it in one pass over the weights.
+  void (*cluster)(int64_t count, const ClusterBlock& block);
+  // Adds to the sieve.
+  void (*sift_magnitudes)(int64_t count, const float* w, int32_t low, int32_t high, MagnitudeSieve* sieve);
+  // mask[i] = 1 where the bits of |w[i]| are at least `least`, else 0.
+  void (*mark_magnitudes)(int64_t count, const float* w, int32_t least, uint8_t* mask);
 };
 
 }  // namespace pcqat

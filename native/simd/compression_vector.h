@@ -74,9 +74,19 @@ struct Wide {
     return (I)_mm512_movm_epi32(_mm_test_epi8_mask(bytes, bytes));
   }
   static F floor(F v) { return _mm512_mask_roundscale_ps(v, 0xffff, v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
-  // The masked forms, because GCC 12 warns about its own header in the plain ones.
-  static F gather(const float* table, I index) { return _mm512_mask_i32gather_ps(F{}, 0xffff, (__m512i)index, table, 4); }
-  static I gather(const int32_t* table, I index) { return (I)_mm512_mask_i32gather_epi32(__m512i{}, 0xffff, (__m512i)index, table, 4); }
+  // Entry by entry: half the time of the gather instruction on CPUs of today.
+  typedef int32_t Entry __attribute__((may_alias));
+  static I gather(const Entry* table, I index) {
+    alignas(64) int32_t at[16];
+    __builtin_memcpy(at, &index, sizeof at);
+    const auto four = [&](const int32_t* i) __attribute__((always_inline)) {
+      const __m128i two = _mm_insert_epi32(_mm_cvtsi32_si128(table[i[0]]), table[i[1]], 1);
+      return _mm_insert_epi32(_mm_insert_epi32(two, table[i[2]], 2), table[i[3]], 3);
+    };
+    const __m512i low = _mm512_inserti32x4(_mm512_zextsi128_si512(four(at)), four(at + 4), 1);
+    return (I)_mm512_inserti32x4(_mm512_inserti32x4(low, four(at + 8), 2), four(at + 12), 3);
+  }
+  static F gather(const float* table, I index) { return (F)gather(reinterpret_cast<const Entry*>(table), index); }
   static bool all(I m) { return _mm512_movepi32_mask((__m512i)m) == 0xffff; }
 #elif PCQAT_LANES == 8
   static I keep(const uint8_t* mask) { return (I)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(mask))) > 0; }

@@ -66,6 +66,7 @@ void test_pool(Checks& checks);
 void test_loss(Checks& checks);
 void test_optim(Checks& checks);
 void test_weight_chain(Checks& checks);
+void test_mask(Checks& checks);
 void test_unary(Checks& checks);
 void test_multiply(Checks& checks);
 void test_concat(Checks& checks);

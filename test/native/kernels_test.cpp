@@ -20,5 +20,6 @@ int main() {
   pcqat::test::test_loss(checks);
   pcqat::test::test_optim(checks);
   pcqat::test::test_weight_chain(checks);
+  pcqat::test::test_mask(checks);
   return checks.finish();
 }

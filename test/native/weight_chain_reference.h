@@ -23,6 +23,7 @@ struct ChainOptions {
   Range range = no_range;
   RangeRule rule{RangeUpdate::last_value, true, true};
   bool training = true;
+  bool extreme = false;  // huge weights, and centroids an ulp apart
 };
 
 struct ChainState {

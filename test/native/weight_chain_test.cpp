@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "compression/codebook.h"
 #include "weight_chain_reference.h"
 
 namespace pcqat::test {
@@ -27,6 +28,10 @@ ChainState make_state(Random& random, const ChainOptions& o, int64_t rows, int64
     for (size_t j = 1; j < s.centroids.size(); j += 5) s.centroids[j] = static_cast<float>(random.between(-2, 2)) / 2;
     s.indices.assign(static_cast<size_t>(size), -1);
     for (int64_t row = 0; row < codebooks; ++row) s.zero_index.push_back(static_cast<int32_t>(random.between(-1, o.k - 1)));
+  }
+  if (o.extreme) {
+    for (int64_t i = 0; i < size; i += 37) s.weight[static_cast<size_t>(i)] = i % 2 == 0 ? 3e9f : -1e30f;
+    for (size_t j = 4; j < s.centroids.size(); j += 9) s.centroids[j] = std::nextafter(s.centroids[j - 1], 2.0f);
   }
   const size_t ranges = o.range == ChainOptions::no_range ? 0 : o.range == ChainOptions::tensor_range ? 1 : static_cast<size_t>(channels);
   const bool starts_anew = o.rule.update == RangeUpdate::last_value;
@@ -110,6 +115,15 @@ class Harness {
         const bool forward = same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) &&
                              same(s.max, expected.max) && same(s.weight, expected.weight) && same(s.centroids, expected.centroids);
         checks_.check(forward, what + ": forward");
+        if (o.rule.update == RangeUpdate::last_value || o.rule.update == RangeUpdate::none) {
+          // A second time, when the range is as last time.
+          std::fill(s.used.begin(), s.used.end(), 7.0f);
+          std::fill(s.indices.begin(), s.indices.end(), -1);
+          weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
+          checks_.check(
+              same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) && same(s.max, expected.max),
+              what + ": forward again");
+        }
 
         std::memset(workspace.get(), 0xff, bytes);  // other operators use it in between
         std::vector<float> d_weight = d_used, sums(gradient.centroids.size(), 3);
@@ -167,6 +181,59 @@ void run_range_rules(Harness& harness, uint64_t& seed) {
         o.pin = ChainOptions::pin_index;
         harness.run(o, 19, 21, ++seed);
       }
+    }
+  }
+}
+
+// Codebooks of every size of search, codebooks that the thresholds cannot decide, and weights that are written past the cache.
+void run_large(Harness& harness, uint64_t& seed) {
+  ChainOptions o;
+  o.mask = ChainOptions::mask_gradient;
+  o.range = ChainOptions::tensor_range;
+  o.pin = ChainOptions::pin_index;
+  for (const int64_t k : {2, 3, 8, 17, 32, 33, 64, 65, 128, 200, 256, 257, 512, 700, 1024, 1025}) {
+    o.k = k;
+    harness.run(o, 61, 33, ++seed);
+  }
+  o.extreme = true;
+  for (const int64_t k : {5, 16, 40, 300}) {
+    o.k = k;
+    harness.run(o, 300, 33, ++seed);
+  }
+  o.extreme = false;
+  o.k = 5;
+  for (const auto mask : {ChainOptions::no_mask, ChainOptions::write_back}) {
+    o.mask = mask;
+    harness.run(o, 34953, 31, ++seed);
+  }
+}
+
+// A table in registers that is not the codebook's is noticed, and the weights come from the codebook all the same.
+void test_broken_tree(Checks& checks) {
+  const Kernels* tables[5];
+  const int count = supported_kernels(tables);
+  Random random(78);
+  for (const int64_t k : {4, 16, 32, 100, 600}) {
+    const int64_t size = 203;
+    std::vector<float> book = random.floats(register_table_size(k)), tree(book.size()), low{0}, high{0};
+    const std::vector<float> w = random.floats(size);
+    std::vector<char> memory(codebook_bytes(k, 0) + 64);
+    void* const aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
+    const Codebook prepared = prepare_codebook(book.data(), k, 0, aligned);
+    arrange_by_path(prepared, book.data(), tree.data());
+    for (float& value : tree) value = std::nextafter(value, 2.0f);
+    for (int t = 0; t < count; ++t) {
+      std::vector<int32_t> indices(static_cast<size_t>(size), -1);
+      std::vector<float> used(static_cast<size_t>(size), 7);
+      ChainViolations violations;
+      const ClusterBlock block{&prepared,      book.data(), book.data(), tree.data(), w.data(),    nullptr,    nullptr,
+                               indices.data(), used.data(), false,       low.data(),  high.data(), &violations};
+      tables[t]->compression->cluster(size, block);
+      bool right = violations.zeros == 0 && violations.clusters == 0;
+      for (size_t i = 0; i < used.size(); ++i) {
+        right = right && indices[i] == nearest_exact(prepared, 0, w[i]) && used[i] == book[static_cast<size_t>(indices[i])];
+      }
+      checks.check(right, "clustering with a broken table, k " + std::to_string(k) + " on " + tables[t]->isa);
     }
   }
 }
@@ -244,6 +311,8 @@ void test_weight_chain(Checks& checks) {
     }
   }
   run_range_rules(harness, seed);
+  run_large(harness, seed);
+  test_broken_tree(checks);
   test_violations(checks);
 }
 

@@ -37,7 +37,9 @@ export function updateMask(weight: Tensor, policy: PruningPolicy, sparsity: numb
   if (policy.mByN !== undefined) return keepZeros(native.mByNMask(data, shape, ...policy.mByN), data);
   const target = Math.max(sparsity, policy.minimumSparsity ?? 0);
   const [height, width] = policy.blockSize;
-  if (height === 1 && width === 1) return keepZeros(native.magnitudeMask(data, target), data);
+  // A weight that is exactly zero stays masked: when more than the target is zero already, the reference's threshold becomes 0 and
+  // its mask all ones (W25). A weight that is zero everywhere keeps the reference's mask, or it could never train.
+  if (height === 1 && width === 1) return native.magnitudeMask(data, target, true);
   const [rows = 0, columns = 0] = shape;
   if (rows % height === 0 && columns % width === 0) {
     return native.blockMask(data, rows, columns, [height, width], policy.blockPooling, target);
@@ -46,10 +48,7 @@ export function updateMask(weight: Tensor, policy: PruningPolicy, sparsity: numb
   return { mask: expandBlocks(mask, shape, policy.blockSize), threshold };
 }
 
-/**
- * A weight that is exactly zero stays masked: when more than the target is zero already, the reference's threshold becomes 0
- * and its mask all ones (W25). A weight that is zero everywhere keeps the reference's mask, or it could never train.
- */
+/** The rule of `pruneZeros` in binding.d.ts for the m-by-n pattern, which is made once in a training. */
 function keepZeros(result: MaskResult, data: Float32Array): MaskResult {
   const { mask, threshold } = result;
   if (data.every((value) => value === 0)) return result;

@@ -1,0 +1,196 @@
+// The weight chain, its gradient with the optimizer, and the pruning mask on one large weight, each beside a memory copy of the
+// weight in the same run: bench/compression.ts runs this where it is built (target pcqat_chain_bench).
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compression/mask.h"
+#include "compression/weight_chain.h"
+#include "ops/elementwise.h"
+#include "optim/optimizer.h"
+#include "parallel/thread_pool.h"
+#include "simd/kernels.h"
+
+using namespace pcqat;
+
+namespace {
+
+constexpr int64_t kRows = 4096, kColumns = 1024, kWeights = kRows * kColumns;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// What std::vector would touch on one thread only: memory on whole pages, written once.
+template <typename T>
+std::unique_ptr<T[], decltype(&std::free)> pages(int64_t count) {
+  void* memory = std::aligned_alloc(4096, (static_cast<size_t>(count) * sizeof(T) + 4095) / 4096 * 4096);
+  std::memset(memory, 0, static_cast<size_t>(count) * sizeof(T));
+  return {static_cast<T*>(memory), &std::free};
+}
+
+// Bell-shaped, as trained weights are: the sum of four uniform numbers, standard deviation 0.05.
+void fill_noise(float* out, int64_t count, uint64_t seed) {
+  uint64_t state = seed * 0x9E3779B97F4A7C15u + 1;
+  for (int64_t i = 0; i < count; ++i) {
+    float sum = 0;
+    for (int part = 0; part < 4; ++part) {
+      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+      sum += static_cast<float>(state >> 40) * 0x1p-24f - 0.5f;
+    }
+    out[i] = sum * 0.0866f;
+  }
+}
+
+// Centroids over the range of the weights, one of them 0.
+std::vector<float> codebook(int64_t k) {
+  std::vector<float> centroids;
+  for (int64_t i = 0; i < k; ++i) centroids.push_back(0.17f * static_cast<float>(2 * (i - k / 2)) / static_cast<float>(k));
+  return centroids;
+}
+
+struct Candidate {
+  std::string name;
+  int64_t k;
+  double bytes_per_weight;
+  std::function<void()> run;
+  std::vector<double> times;
+};
+
+double median(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
+  const double seconds = argc > 2 ? std::atof(argv[2]) : 5;
+  const Kernels* kernels = find_kernels(argc > 3 ? argv[3] : nullptr);
+  if (kernels == nullptr) return std::fprintf(stderr, "no such instruction set here\n"), 1;
+  ThreadPool pool(threads);
+
+  const auto weight = pages<float>(kWeights), used = pages<float>(kWeights), gradient = pages<float>(kWeights), m = pages<float>(kWeights),
+             v = pages<float>(kWeights), trained = pages<float>(kWeights), to = pages<float>(kWeights);
+  const auto indices = pages<int32_t>(kWeights);
+  const auto mask = pages<uint8_t>(kWeights), new_mask = pages<uint8_t>(kWeights);
+  fill_noise(weight.get(), kWeights, 1);
+  fill_noise(gradient.get(), kWeights, 2);
+  std::copy(weight.get(), weight.get() + kWeights, trained.get());
+  float threshold = 0;
+  magnitude_mask(*kernels->compression, weight.get(), kWeights, 0.5f, ZeroWeights::prune, mask.get(), &threshold);
+
+  std::vector<std::unique_ptr<float[]>> books;
+  std::vector<std::unique_ptr<int32_t>> zeros;
+  std::vector<std::unique_ptr<float[]>> ranges;
+  size_t workspace_bytes = 0;
+  const auto chain_with = [&](int64_t k) {
+    const std::vector<float> centroids = codebook(k);
+    books.emplace_back(new float[static_cast<size_t>(k)]);
+    std::copy(centroids.begin(), centroids.end(), books.back().get());
+    zeros.emplace_back(new int32_t(static_cast<int32_t>(k / 2)));
+    WeightChain chain;
+    chain.size = kWeights;
+    chain.channels = kColumns;
+    chain.weight = weight.get();
+    chain.used = used.get();
+    chain.mask = mask.get();
+    chain.mask_gradient = true;
+    chain.centroids = books.back().get();
+    chain.indices = indices.get();
+    chain.k = k;
+    chain.zero_index = zeros.back().get();
+    ranges.emplace_back(new float[2]());
+    chain.min = &ranges.back()[0];
+    chain.max = &ranges.back()[1];
+    workspace_bytes = std::max(workspace_bytes, weight_chain_workspace(chain));
+    return chain;
+  };
+
+  std::vector<Candidate> candidates;
+  candidates.push_back({"copy",
+                        0,
+                        8,
+                        [&] {
+                          pool.parallel_for(threads, [&](int64_t part) {
+                            const int64_t begin = kWeights / threads * part;
+                            std::memcpy(to.get() + begin, weight.get() + begin, sizeof(float) * (kWeights / threads));
+                          });
+                        },
+                        {}});
+  std::unique_ptr<char[], decltype(&std::free)> workspace{nullptr, &std::free};
+  float* d_centroids = new float[1024];
+  bool broken = false;
+  std::vector<WeightChain> chains;
+  chains.reserve(10);
+  for (int64_t k = 2; k <= 1024; k *= 2) {
+    chains.push_back(chain_with(k));
+    const WeightChain& chain = chains.back();
+    candidates.push_back({"forward",
+                          k,
+                          13,
+                          [&] {
+                            const ChainViolations found = weight_chain_forward(chain, true, workspace.get(), *kernels, pool);
+                            broken = broken || found.zeros + found.clusters > 0;
+                          },
+                          {}});
+  }
+  for (const WeightChain& chain : chains) {
+    if (chain.k != 16 && chain.k != 256) continue;
+    candidates.push_back({"backward",
+                          chain.k,
+                          33,
+                          [&] {
+                            weight_chain_backward(chain, gradient.get(), gradient.get(), d_centroids, workspace.get(), *kernels, pool);
+                            UpdateSettings settings{1e-6f};
+                            settings.mask = chain.mask;
+                            adam_update(kWeights, settings, {0.9, 0.999, 1e-7f, 100}, false, gradient.get(), m.get(), v.get(),
+                                        trained.get(), {*kernels, pool, nullptr});
+                          },
+                          {}});
+  }
+  candidates.push_back(
+      {"mask",
+       0,
+       0,
+       [&] { magnitude_mask(*kernels->compression, weight.get(), kWeights, 0.5f, ZeroWeights::prune, new_mask.get(), &threshold); },
+       {}});
+  workspace = pages<char>(static_cast<int64_t>(workspace_bytes));
+
+  // The indices that the gradient reads are those of its own number of centroids.
+  for (double end = now() + seconds; now() < end || candidates[0].times.size() < 5;) {
+    for (Candidate& candidate : candidates) {
+      if (candidate.name == "backward") {
+        for (const WeightChain& chain : chains) {
+          if (chain.k == candidate.k) weight_chain_forward(chain, true, workspace.get(), *kernels, pool);
+        }
+      }
+      const double start = now();
+      candidate.run();
+      candidate.times.push_back(now() - start);
+    }
+  }
+  if (broken) return std::fprintf(stderr, "a chain broke its promise\n"), 1;
+
+  const double copy = median(candidates[0].times);
+  std::printf("[");
+  for (const Candidate& candidate : candidates) {
+    const double time = median(candidate.times);
+    std::printf("%s{\"name\":\"%s\",\"k\":%d,\"ms\":%.3f,\"copyMs\":%.3f,\"bytesPerWeight\":%.0f}\n",
+                &candidate == &candidates[0] ? "" : ",", candidate.name.c_str(), static_cast<int>(candidate.k), time * 1e3, copy * 1e3,
+                candidate.bytes_per_weight);
+    if (candidate.bytes_per_weight > 0)
+      std::fprintf(stderr, "%-9s %5d %8.3f ms  %5.1f %% of a copy\n", candidate.name.c_str(), static_cast<int>(candidate.k), time * 1e3,
+                   100 * candidate.bytes_per_weight / 8 * copy / time);
+    else
+      std::fprintf(stderr, "%-9s %5d %8.3f ms  %5.2f copies\n", candidate.name.c_str(), static_cast<int>(candidate.k), time * 1e3,
+                   time / copy);
+  }
+  std::printf("]\n");
+}

@@ -1,0 +1,117 @@
+// How a weight chain is cut into chunks, and its scratch memory. Internal to weight_chain*.cpp.
+#pragma once
+
+#include <algorithm>
+
+#include "carver.h"
+#include "compression/channel_ranges.h"
+#include "compression/codebook.h"
+#include "compression/segment_sum.h"
+#include "compression/weight_chain.h"
+#include "parallel/thread_pool.h"
+
+namespace pcqat {
+
+// Weights of a chunk stay in the first-level cache between the passes over them.
+constexpr int64_t kChunkWeights = 8192;
+
+// The weight is cut into chunks of whole rows; a row holds one value per channel.
+struct ChainChunks {
+  int64_t rows, rows_per_chunk, count;
+
+  explicit ChainChunks(const WeightChain& c) {
+    rows = c.size / c.channels;
+    rows_per_chunk = c.centroids == nullptr ? std::max<int64_t>(kChunkWeights / c.channels, 1)
+                                            : segment_rows_per_block(c.channels, c.k, c.codebook_per_channel ? c.channels : 0);
+    count = (rows + rows_per_chunk - 1) / rows_per_chunk;
+  }
+
+  // Runs body(chunk, row, rows) for every chunk; a single chunk does not wake the workers.
+  template <typename Body>
+  void run(ThreadPool& pool, Body&& body) const {
+    const auto run = [&](int64_t chunk) {
+      const int64_t row = chunk * rows_per_chunk;
+      body(chunk, row, std::min(rows_per_chunk, rows - row));
+    };
+    if (count == 1)
+      run(0);
+    else
+      pool.parallel_for(count, run);
+  }
+};
+
+// [-a, a] needs the largest magnitude only.
+inline bool is_magnitude(const RangeRule& rule) { return rule.symmetric && rule.narrow_range; }
+
+// One codebook and one range: a single pass over the weights does everything.
+inline bool clusters_in_one_pass(const WeightChain& c) {
+  return c.centroids != nullptr && !c.codebook_per_channel && (c.min == nullptr || !c.range_per_channel);
+}
+
+struct ChainWorkspace {
+  float* effective = nullptr;  // centroids with the zero centroid pinned
+  void* search = nullptr;
+  float* quantized = nullptr;    // fake-quantized centroids: as many as centroids, or k for each channel with a range
+  float* tree_values = nullptr;  // in one pass: of ClusterBlock
+  float* partial_sums = nullptr;
+  int32_t* counts = nullptr;
+  float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
+  float* highs = nullptr;                 // (symmetric and narrow, not in one pass: the largest magnitude)
+  ChainViolations* violations = nullptr;  // per chunk
+  ChannelRangeArrays ranges{};
+
+  int64_t centroids = 0;  // all of them
+  int64_t partial_stride = 0;
+  int64_t book_channels = 0;
+
+  ChainWorkspace(const WeightChain& c, const ChainChunks& chunks, Carver& carver) {
+    const bool one_pass = clusters_in_one_pass(c);
+    if (c.centroids != nullptr) {
+      book_channels = c.codebook_per_channel ? c.channels : 0;
+      centroids = c.k * std::max<int64_t>(book_channels, 1);
+      effective = carver.take<float>(one_pass ? register_table_size(c.k) : centroids);
+      search = carver.take<char>(static_cast<int64_t>(codebook_bytes(c.k, book_channels)));
+      if (c.min != nullptr) {
+        quantized = carver.take<float>(one_pass ? register_table_size(c.k) : c.range_per_channel ? c.k * c.channels : centroids);
+      }
+      if (one_pass) tree_values = carver.take<float>(register_table_size(c.k));
+      partial_stride = segment_partial_size(c.k, book_channels);
+      partial_sums = carver.take<float>(partial_stride * chunks.count);
+      if (c.average) counts = carver.take<int32_t>(centroids);
+    }
+    if (c.min != nullptr) {
+      const int64_t ranges = chunks.count * (c.range_per_channel ? c.channels : 1);
+      if (one_pass || !is_magnitude(c.rule)) lows = carver.take<float>(ranges);
+      highs = carver.take<float>(ranges);
+      if (c.range_per_channel) this->ranges = carve_channel_ranges(carver, c.channels);
+    }
+    violations = carver.take<ChainViolations>(chunks.count);
+  }
+
+  static ChainWorkspace carve(const WeightChain& c, const ChainChunks& chunks, void* memory) {
+    Carver carver(memory);
+    return ChainWorkspace(c, chunks, carver);
+  }
+};
+
+// What is fake-quantized: the masked weight, or the centroid of each weight.
+inline Source chain_source(const WeightChain& c, const ChainWorkspace& w, int64_t offset) {
+  if (c.centroids == nullptr) return {c.weight + offset, c.mask == nullptr ? nullptr : c.mask + offset};
+  return {w.effective, nullptr, c.indices + offset, c.codebook_per_channel ? c.k : 0, c.k};
+}
+
+// Spec 2.6 step 1 and 4.5 step 1: the zero centroid stays zero.
+inline void pin_zero(const WeightChain& c, const ChainWorkspace& w) {
+  std::copy(c.centroids, c.centroids + w.centroids, w.effective);
+  if (c.zero_index == nullptr) return;
+  for (int64_t row = 0; row < w.centroids / c.k; ++row) {
+    const int32_t zero = c.zero_index[row];
+    if (zero < 0 || zero >= c.k) continue;
+    float* centroids = w.effective + row * c.k;
+    const float value = centroids[zero];
+    if (c.zero_pin_equal) std::replace(centroids, centroids + c.k, value, 0.0f);
+    centroids[zero] = 0;
+  }
+}
+
+}  // namespace pcqat
