@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { NETS, type Net } from './nets.js';
-import { select, STAGES, type Stage } from './stages.js';
+import { select, supportedStages, type Stage } from './stages.js';
 
 /** The parts of the benchmark. Those that do not run unless asked for: `scaling`. */
 const SECTIONS = ['peak', 'steps', 'gemm', 'kernels', 'inference', 'compression', 'scaling'] as const;
@@ -22,7 +22,7 @@ export interface BenchOptions {
   readonly sections: ReadonlySet<Section>;
   /** `--nets a,b`. Default: all. */
   readonly nets: readonly Net[];
-  /** `--stages a,b`. Default: all. */
+  /** `--stages a,b`. Default: all that this CPU can run. */
   readonly stages: readonly Stage[];
   /** `--plot FILE`: where scaling writes its SVG. */
   readonly plot: string | undefined;
@@ -61,7 +61,7 @@ export function benchOptions(args: readonly string[]): BenchOptions {
     seconds: positive('seconds', values.seconds),
     sections: new Set(select('only', sections, wanted).map(({ name }) => name)),
     nets: select('nets', NETS, values.nets),
-    stages: select('stages', STAGES, values.stages),
+    stages: select('stages', supportedStages(), values.stages),
     plot: values.plot,
   };
 }

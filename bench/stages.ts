@@ -1,3 +1,4 @@
+import { nativeInfo } from '#lib/native.js';
 import type { SessionOptions } from '../binding.js';
 import type { Model } from '#lib/graph/model.js';
 import { pcqatModel, qatModel } from './nets.js';
@@ -16,7 +17,12 @@ export const STAGES: readonly Stage[] = [
   { name: 'float', model: (float) => float },
   { name: 'qat', model: qatModel },
   { name: 'pcqat', model: pcqatModel },
+  { name: 'pcqat-bf16', model: pcqatModel, options: { gradients: 'bf16' } },
 ];
+
+/** The stages that this CPU can run. */
+export const supportedStages = (): readonly Stage[] =>
+  STAGES.filter(({ options }) => options?.gradients !== 'bf16' || nativeInfo().isa === 'avx512bf16');
 
 /** The members of `all` with the names in the comma-separated `wanted`; all when it is not given. @throws Error for an unknown name. */
 export function select<T extends { readonly name: string }>(what: string, all: readonly T[], wanted: string | undefined): readonly T[] {
