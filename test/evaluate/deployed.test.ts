@@ -156,6 +156,25 @@ describe('a simulation with the rounding of the integer kernels', function () {
     expect((await compareValues(model, file, data.x, true)).total).to.equal(0);
   });
 
+  it('finds them in a depthwise kernel too, whose ranges per channel are one range', async () => {
+    const g = new GraphBuilder('depthwise halves');
+    const float = createModel(g.build(g.depthwiseConv2d(g.input([4, 4, 2]), { name: 'dw', kernelSize: 3 })), { seed: 1 });
+    const kernel = float.tensors.get('dw/kernel')!.data as Float32Array;
+    // 3.49999 codes: dividing by the scale gives 3, multiplying by its inverse 4.
+    const [largest, near] = [0.18493670225143433, 0.005096668377518654];
+    kernel.forEach((_, i) => (kernel[i] = i === 4 ? largest : i % 3 === 0 ? near : -near * i));
+    const model = quantizeModel(float, quiet);
+    const data = randomDataset([4, 4, 2], ROWS, 5);
+    await calibrate(model, data);
+    const divided = new Float32Array(kernel.length);
+    loadBinding().fakeQuantize(kernel, Float32Array.of(-largest), Float32Array.of(largest), 8, true, divided);
+    expect(Math.round((divided[3]! * 127) / largest)).to.equal(3);
+    const file = await exported(model);
+    const codes = new Int8Array(file.tensors.find(({ name }) => name === 'dw/kernel')!.data!.slice().buffer);
+    expect(codes[3]).to.equal(4);
+    expect((await compareValues(model, file, data.x, true)).total).to.equal(0);
+  });
+
   it('gives the same bytes for any number of threads', async () => {
     const model = quantizeModel(mixed(), quiet);
     const data = rowsOf([32, 4]);
