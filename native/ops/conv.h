@@ -27,7 +27,7 @@ struct CodeOperands {
 };
 
 // bias may be null. The activation is applied to the output.
-size_t conv2d_workspace(const ConvGeometry& g, int64_t max_rows, int threads);  // enough for forward and either gradient alone
+size_t conv2d_workspace(const ConvGeometry& g, int threads);
 // With `statistics` its sums of y are taken too, and its chunks are set.
 void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
                     float* y, OutputStatistics* statistics, const Context& context);
@@ -49,12 +49,6 @@ struct ConvGradients {
 size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool bf16, int threads);
 void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
                      const ConvGradients& targets, bool bf16, const Context& context);
-
-// One gradient alone, in f32.
-void conv2d_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context);
-// d_bias may be null.
-void conv2d_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
-                            const Context& context);
 
 // Kernel [kh, kw, in, multiplier]; output channel = in * multiplier + m.
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads);

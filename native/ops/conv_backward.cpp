@@ -21,10 +21,11 @@ namespace {
 // With more weights, partial sums of their gradient cost more than walking twice.
 constexpr int64_t kFewWeights = 131072;
 constexpr int64_t kMostPartials = 16;
-// Multiply-adds that make a chunk worth handing to a thread.
-constexpr int64_t kChunkProducts = 2'000'000;
 // Rows of a kernel gradient that a thread computes at once, at least.
 constexpr int64_t kKernelRows = 48;
+
+// The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
+int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials); }
 
 bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
 
@@ -56,10 +57,10 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
   BackwardMemory memory;
   memory.packed = workspace.take<float>(packed_floats(g.out_c, size));
   memory.weights = workspace.take<uint32_t>(bf16 ? size * pairs(g.out_c) : 0);
-  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few ? 0 : all_pairs));
+  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few || !is_pointwise(g) ? 0 : all_pairs));
   memory.gradient = workspace.take<float>(threads * block * g.out_c);
   memory.patches = workspace.take<float>(is_pointwise(g) ? 0 : threads * block * size);
-  memory.partials = workspace.take<float>(few ? kMostPartials * size * g.out_c : 0);
+  memory.partials = workspace.take<float>(few || !is_pointwise(g) ? most_partials(g) * size * g.out_c : 0);
   memory.bias_partials = workspace.take<float>(2 * kMostPartials * g.out_c);
   return memory;
 }
@@ -150,9 +151,10 @@ class Products {
 };
 
 // Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
-Chunks backward_chunks(const ConvGeometry& g, int64_t rows) {
+// At most `most` of them.
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
   const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
-  const int64_t smallest = std::max((total + kMostPartials - 1) / kMostPartials, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
+  const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
   Chunks chunks = chunks_of(total, smallest, is_pointwise(g) ? 24 : 1);
   chunks.total *= unit;
   chunks.size *= unit;
@@ -162,7 +164,8 @@ Chunks backward_chunks(const ConvGeometry& g, int64_t rows) {
 void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradient& gradient, const ConvGradients& targets,
           const Products& products, const BackwardMemory& memory, const Context& context) {
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), in_pixel = g.in_h * g.in_w * g.in_c;
-  const Chunks chunks = backward_chunks(g, rows);
+  const bool sums = targets.d_kernel != nullptr || targets.d_bias != nullptr;
+  const Chunks chunks = backward_chunks(g, rows, sums ? most_partials(g) : kMaxChunks);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
     float* const partial = chunks.count == 1 ? targets.d_kernel : memory.partials + chunk * size * out;
@@ -186,8 +189,7 @@ void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradi
         scatter_patches(g, patches, first, count, targets.dx, *context.kernels.f32);
       }
       if (targets.d_kernel != nullptr) {
-        if (!is_pointwise(g)) gather_patches(g, x, first, count, patches);
-        products.kernel(count, is_pointwise(g) ? x + first * size : patches, d, first != begin, partial, worker);
+        products.kernel(count, patch_rows(g, x, first, count, patches), d, first != begin, partial, worker);
       }
       if (targets.d_bias != nullptr) {
         context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);
@@ -228,26 +230,23 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const float* x, const float
 size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool bf16, int threads) {
   Carver workspace(nullptr);
   plan(g, max_rows, bf16, threads, workspace);
-  return std::max(workspace.used(), conv2d_workspace(g, max_rows, threads));
+  return workspace.used();
 }
 
 void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
                      const ConvGradients& targets, bool bf16, const Context& context) {
-  const int64_t pixels = rows * g.out_h * g.out_w;
-  if (!has_few_weights(g) && !is_pointwise(g)) {
-    const float* dy = settle(gradient, pixels, context);
-    if (targets.d_kernel != nullptr) conv2d_backward_kernel(g, rows, x, dy, targets.d_kernel, targets.d_bias, context);
-    if (targets.dx != nullptr) conv2d_backward_input(g, rows, dy, kernel, targets.dx, context);
-    return;
-  }
   Carver workspace(context.workspace);
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
-  if (has_few_weights(g))
-    walk(g, rows, x, gradient, targets, products, memory, context);
-  else
-    walk_twice(g, rows, x, settle(gradient, pixels, context), targets, products, memory, context);
+  if (has_few_weights(g)) return walk(g, rows, x, gradient, targets, products, memory, context);
+  const float* dy = settle(gradient, rows * g.out_h * g.out_w, context);
+  if (is_pointwise(g)) return walk_twice(g, rows, x, dy, targets, products, memory, context);
+  // Apart, so that the few partial sums do not keep threads from the gradient of the input.
+  if (targets.dx != nullptr) walk(g, rows, x, {dy}, {targets.dx}, products, memory, context);
+  if (targets.d_kernel != nullptr || targets.d_bias != nullptr) {
+    walk(g, rows, x, {dy}, {nullptr, targets.d_kernel, targets.d_bias}, products, memory, context);
+  }
 }
 
 }  // namespace pcqat

@@ -49,12 +49,12 @@ void bias_gradient(const ConvGeometry& g, int64_t rows, const float* dy, float* 
 size_t conv_transpose_workspace(const ConvGeometry& g, int64_t max_rows, int threads) {
   Carver workspace(nullptr);
   bias_memory(g, workspace);
-  return std::max(workspace.used(), conv2d_workspace(g, max_rows, threads));
+  return std::max({workspace.used(), conv2d_workspace(g, threads), conv2d_backward_workspace(g, max_rows, false, threads)});
 }
 
 void conv_transpose_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias,
                             Activation activation, float* y, const Context& context) {
-  conv2d_backward_input(g, rows, x, kernel, y, context);
+  conv2d_backward(g, rows, nullptr, kernel, {x}, {y}, false, context);
   if (bias != nullptr || activation != Activation::none) add_bias(g, rows, bias, activation, y, context);
 }
 
@@ -65,7 +65,7 @@ void conv_transpose_backward_input(const ConvGeometry& g, int64_t rows, const fl
 
 void conv_transpose_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
                                     const Context& context) {
-  conv2d_backward_kernel(g, rows, dy, x, d_kernel, nullptr, context);
+  conv2d_backward(g, rows, dy, nullptr, {x}, {nullptr, d_kernel}, false, context);
   if (d_bias != nullptr) bias_gradient(g, rows, dy, d_bias, context);
 }
 

@@ -14,9 +14,6 @@ namespace pcqat {
 
 namespace {
 
-// Multiply-adds that make a chunk worth handing to a thread: about 40 µs.
-constexpr int64_t kChunkProducts = 2'000'000;
-
 // Every chunk reads the whole other operand, so it has to have some rows (or columns) of its own.
 constexpr int64_t kChunkRows = 48;
 

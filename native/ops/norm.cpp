@@ -211,9 +211,10 @@ void norm_gradient_all(const NormGradient& g, int64_t count, const float* dy, fl
   });
 }
 
-float* settle(const OutputGradient& gradient, int64_t count, const Context& context) {
-  if (gradient.delayed != nullptr) norm_gradient_all(*gradient.delayed, count, gradient.dy, gradient.dy, context);
-  return gradient.dy;
+const float* settle(const OutputGradient& gradient, int64_t count, const Context& context) {
+  if (gradient.delayed == nullptr) return gradient.dy;
+  norm_gradient_all(*gradient.delayed, count, gradient.dy, gradient.settled, context);
+  return gradient.settled;
 }
 
 }  // namespace pcqat

@@ -59,10 +59,11 @@ void norm_gradient_all(const NormGradient& gradient, int64_t count, const float*
 // The gradient of a layer's output. With `delayed` the rows are still those of the batch norm that follows the layer: whoever
 // uses them computes its own rows from them, in memory that is in its cache.
 struct OutputGradient {
-  float* dy = nullptr;
+  const float* dy = nullptr;
   const NormGradient* delayed = nullptr;
+  float* settled = nullptr;  // where all rows may be computed at once, if `delayed`; may be dy
 };
-// Computes the rows in place, if they still have to be.
-float* settle(const OutputGradient& gradient, int64_t count, const Context& context);
+// All rows, computed if they still have to be.
+const float* settle(const OutputGradient& gradient, int64_t count, const Context& context);
 
 }  // namespace pcqat

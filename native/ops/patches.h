@@ -18,6 +18,12 @@ inline int64_t patch_size(const ConvGeometry& g) { return g.kernel_h * g.kernel_
 
 // Patches of output pixels [first, first + count), counted over all images, zeros outside the image.
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches);
+// The rows that a kernel multiplies for these pixels: of a pointwise convolution its input, of others patches gathered into memory.
+inline const float* patch_rows(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
+  if (is_pointwise(g)) return x + first * patch_size(g);
+  gather_patches(g, x, first, count, patches);
+  return patches;
+}
 // Adds patches to the pixels they came from.
 void scatter_patches(const ConvGeometry& g, const float* patches, int64_t first, int64_t count, float* x, const F32Kernels& kernels);
 

@@ -4,6 +4,7 @@
 #include "carver.h"
 #include "ops/chunks.h"
 #include "ops/common.h"
+#include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
 
@@ -34,6 +35,21 @@ struct OutputStatistics {
                                {sum + at, squares + at, low + at, high + at});
   }
 };
+
+// Computes an output of `channels` per row: write(first, count, worker) for blocks of at most `block` rows, chunk by chunk. With
+// `statistics` its sums are taken of each block while it is in the cache, and its chunks are set.
+template <typename Write>
+void write_output(const Chunks& chunks, int64_t block, int64_t channels, const float* y, OutputStatistics* statistics,
+                  const Context& context, Write&& write) {
+  if (statistics != nullptr) statistics->chunks = chunks;
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += block) {
+      const int64_t count = std::min(block, chunks.end(chunk) - first);
+      write(first, count, worker);
+      if (statistics != nullptr) statistics->take(chunk, first, count, channels, y, *context.kernels.f32);
+    }
+  });
+}
 
 // In a pass of its own.
 void take_statistics(int64_t count, int64_t channels, const float* x, OutputStatistics* statistics, const Context& context);

@@ -138,7 +138,8 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
 void Session::backward_conv(size_t index, const float* x, const float* kernel) {
   const Instruction& in = program_.instructions[index];
   const ConvGeometry g = conv_geometry(program_, in);
-  const OutputGradient gradient{value_gradient(in.output), delayed_[index].x == nullptr ? nullptr : &delayed_[index]};
+  float* dy = value_gradient(in.output);
+  const OutputGradient gradient{dy, delayed_[index].x == nullptr ? nullptr : &delayed_[index], dy};
   ConvGradients targets;
   const auto run = [&] {
     if (in.op == Op::depthwise_conv2d)

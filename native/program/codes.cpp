@@ -12,12 +12,20 @@ bool keeps_codes(Op op) { return op == Op::reshape || op == Op::max_pool || op =
 
 }  // namespace
 
+bool Session::has_code_kernel(const Instruction& in) const {
+  const int chain = tensors_[in.kernel].chain;
+  if (chain == kNone) return false;
+  const FakeQuantSpec& quant = program_.chains[chain].fake_quant;
+  return quant.min != kNone && quant.symmetric && quant.bits <= 8;
+}
+
 void Session::find_code_sources() {
   std::vector<int> quantized_by(program_.values.size(), kNone);
   code_sources_.assign(program_.instructions.size(), kNone);
+  if (kernels_.code_product == nullptr) return;
   for (size_t i = 0; i < program_.instructions.size(); ++i) {
     const Instruction& in = program_.instructions[i];
-    if (in.op == Op::conv2d) code_sources_[i] = quantized_by[in.input];
+    if (in.op == Op::conv2d && has_code_kernel(in) && fits_codes(conv_geometry(program_, in))) code_sources_[i] = quantized_by[in.input];
     if (in.fake_quant.min != kNone)
       quantized_by[in.output] = in.fake_quant.bits <= 8 ? static_cast<int>(i) : kNone;
     else if (keeps_codes(in.op))
@@ -26,14 +34,12 @@ void Session::find_code_sources() {
 }
 
 bool Session::code_operands(size_t index, const ForwardOptions& options, CodeOperands* operands) const {
-  const Instruction& in = program_.instructions[index];
-  const int source = code_sources_[index], chain = tensors_[in.kernel].chain;
-  if (kernels_.code_product == nullptr || source == kNone || chain == kNone || options.mode == ForwardMode::observe) return false;
-  const WeightChainSpec& spec = program_.chains[chain];
-  if (spec.fake_quant.min == kNone || !spec.fake_quant.symmetric || spec.fake_quant.bits > 8 || !fits_codes(conv_geometry(program_, in)))
-    return false;
+  const int source = code_sources_[index];
+  if (source == kNone || options.mode == ForwardMode::observe) return false;
   operands->x = ranges_[source];
   if (operands->x.is_zero || operands->x.is_nan) return false;
+  const int chain = tensors_[program_.instructions[index].kernel].chain;
+  const WeightChainSpec& spec = program_.chains[chain];
   operands->weight_min = chains_[chain].min;
   operands->weight_max = chains_[chain].max;
   operands->per_channel = spec.range_per_channel;

@@ -144,20 +144,18 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
     }
   }
   // The memory of a batch norm's output gradient serves its convolution too.
+  const auto owner = [&](size_t v) { return shares[v] == kNone ? v : static_cast<size_t>(shares[v]); };
   std::vector<int> last(values, kNone);
   for (size_t v = 0; v < values; ++v) {
-    if (first[v] != kNone) last[v] = 2 * n - producer[v];
+    if (first[v] != kNone) last[owner(v)] = std::max(last[owner(v)], 2 * n - producer[v]);
   }
   for (size_t v = 0; v < values; ++v) {
-    if (first[v] != kNone && shares[v] != kNone) last[shares[v]] = last[v];
-  }
-  for (size_t v = 0; v < values; ++v) {
-    if (first[v] == kNone || shares[v] != kNone) continue;
+    if (first[v] == kNone || owner(v) != v) continue;
     const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
     plan.gradient_buffer[v] = plan.arena.add(bytes, first[v], last[v]);
   }
   for (size_t v = 0; v < values; ++v) {
-    if (first[v] != kNone && shares[v] != kNone) plan.gradient_buffer[v] = plan.gradient_buffer[shares[v]];
+    if (first[v] != kNone) plan.gradient_buffer[v] = plan.gradient_buffer[owner(v)];
   }
 }
 

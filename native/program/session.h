@@ -147,6 +147,7 @@ class Session {
   void restore_written();
 
   // codes.cpp
+  bool has_code_kernel(const Instruction& in) const;
   void find_code_sources();
   // Whether both operands of a convolution are fake-quantized in this pass, and how.
   bool code_operands(size_t index, const ForwardOptions& options, CodeOperands* operands) const;
@@ -154,6 +155,7 @@ class Session {
   // workspace.cpp
   void plan_buffers(const std::vector<bool>& gradients);
   int64_t scratch_count(const std::vector<bool>& gradients) const;
+  size_t conv_workspace(size_t index) const;
   size_t workspace_bytes() const;
 
   // forward.cpp
@@ -217,7 +219,7 @@ class Session {
   std::vector<Written> written_;
   std::vector<WeightChain> chains_;
   std::vector<NudgedRange> ranges_;  // per instruction, of the last pass that quantized its output
-  std::vector<int> code_sources_;    // per conv2d: the instruction that fake-quantized its input
+  std::vector<int> code_sources_;    // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
   int64_t statistics_channels_ = 0;
   OutputStatistics statistics_;         // of a convolution's output, for the batch norm that follows at once
   std::vector<bool> takes_statistics_;  // per conv2d, depthwise_conv2d

@@ -59,6 +59,15 @@ int64_t Session::scratch_count(const std::vector<bool>& gradients) const {
   return count;
 }
 
+size_t Session::conv_workspace(size_t index) const {
+  const ConvGeometry g = conv_geometry(program_, program_.instructions[index]);
+  const int threads = options_.threads;
+  size_t bytes = conv2d_workspace(g, threads);
+  if (code_sources_[index] != kNone) bytes = std::max(bytes, conv2d_codes_workspace(g, threads));
+  if (options_.training) bytes = std::max(bytes, conv2d_backward_workspace(g, options_.max_batch, options_.bf16_gradients, threads));
+  return bytes;
+}
+
 size_t Session::workspace_bytes() const {
   const int threads = options_.threads;
   const int64_t rows = options_.max_batch;
@@ -66,16 +75,11 @@ size_t Session::workspace_bytes() const {
   for (const ValueSpec& value : program_.values) largest = std::max(largest, value.count * rows);
   for (const TensorSpec& tensor : program_.tensors) largest = std::max(largest, tensor.count);
   size_t bytes = elementwise_workspace(largest, threads);
-  for (const Instruction& in : program_.instructions) {
+  for (size_t i = 0; i < program_.instructions.size(); ++i) {
+    const Instruction& in = program_.instructions[i];
     const ValueSpec& x = program_.values[in.input];
     switch (in.op) {
-      case Op::conv2d:
-        bytes = std::max({bytes, conv2d_workspace(conv_geometry(program_, in), rows, threads),
-                          conv2d_codes_workspace(conv_geometry(program_, in), threads)});
-        if (options_.training) {
-          bytes = std::max(bytes, conv2d_backward_workspace(conv_geometry(program_, in), rows, options_.bf16_gradients, threads));
-        }
-        break;
+      case Op::conv2d: bytes = std::max(bytes, conv_workspace(i)); break;
       case Op::depthwise_conv2d: bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads)); break;
       case Op::conv2d_transpose: bytes = std::max(bytes, conv_transpose_workspace(transposed_geometry(program_, in), rows, threads)); break;
       case Op::multiply: bytes = std::max(bytes, channel_product_workspace(x.shape.back(), threads)); break;

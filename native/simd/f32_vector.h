@@ -31,7 +31,6 @@ constexpr int kLanes = 4;
 
 typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-typedef int32_t Mask __attribute__((vector_size(4 * kLanes)));
 typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
 
 PCQAT_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }

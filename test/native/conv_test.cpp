@@ -141,7 +141,8 @@ void run(Checks& checks, const Case& c, Random& random) {
   });
   for (Sum& sum : y) sum.value = sum.value < 0 ? 0 : sum.value > 6 ? 6 : sum.value;
   const auto workspace = [&](int threads) {
-    return c.depthwise ? depthwise_workspace(g, c.rows, threads) : conv2d_backward_workspace(g, c.rows, true, threads);
+    return c.depthwise ? depthwise_workspace(g, c.rows, threads)
+                       : std::max(conv2d_workspace(g, threads), conv2d_backward_workspace(g, c.rows, true, threads));
   };
   const int64_t out_pixels = out_size / g.out_c;
   const std::vector<Expected> statistics = statistics_of(expected_of(y), out_pixels, g.out_c);
@@ -151,11 +152,15 @@ void run(Checks& checks, const Case& c, Random& random) {
     Carver carver(reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63}));
     OutputStatistics taken = OutputStatistics::plan(g.out_c, carver);
     const auto forward = c.depthwise ? depthwise_forward : conv2d_forward;
-    const auto backward_input = c.depthwise ? depthwise_backward_input : conv2d_backward_input;
-    const auto backward_kernel = c.depthwise ? depthwise_backward_kernel : conv2d_backward_kernel;
     forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), &taken, context);
-    backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
-    backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
+    // Each gradient alone.
+    if (c.depthwise) {
+      depthwise_backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
+      depthwise_backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
+    } else {
+      conv2d_backward(g, c.rows, nullptr, kernel.data(), {dy.data()}, {o[1].data()}, false, context);
+      conv2d_backward(g, c.rows, x.data(), nullptr, {dy.data()}, {nullptr, o[2].data(), o[3].data()}, false, context);
+    }
     for (const std::vector<float>& sums : totals(taken, out_pixels, g.out_c, o[0])) o.push_back(sums);
     return o;
   };
@@ -169,9 +174,9 @@ void run(Checks& checks, const Case& c, Random& random) {
       const ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
       const bool rounds = bf16 && context.kernels.bf16_product != nullptr;
       if (c.depthwise)
-        depthwise_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed}, targets, context);
+        depthwise_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed, rows.data()}, targets, context);
       else
-        conv2d_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed}, targets, rounds, context);
+        conv2d_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed, rows.data()}, targets, rounds, context);
       return o;
     };
   };
