@@ -3,10 +3,10 @@ import { GraphBuilder } from '#lib/graph/builder.js';
 import { createModel } from '#lib/graph/initialize.js';
 import { loadBinding } from '#lib/native.js';
 import { interleave, repeated, type Candidate, type Timing } from './interleave.js';
-import { noise, type Net } from './nets.js';
+import { noise } from './nets.js';
 import { type Product, productsOf } from './products.js';
 import { OpenBlas, type ProductForm } from './rivals/openblas.js';
-import type { Python } from './rivals/python.js';
+import type { RivalPlan } from './plan.js';
 import { trainingSession } from './steps.js';
 
 /** One kernel of ours beside OpenBLAS at the same products, on the same number of threads. */
@@ -37,16 +37,10 @@ export interface GemmResult {
   readonly openblas: string | null;
 }
 
-/** What is measured, and how. */
-export interface GemmPlan {
-  readonly nets: readonly Net[];
-  readonly threads: number;
-  /** For one product on one number of threads. */
-  readonly seconds: number;
-  readonly python: Python | undefined;
+/** What is measured, and how: the seconds are for one product on one number of threads. */
+export interface GemmPlan extends RivalPlan {
   /** The CPU has AVX-512. */
   readonly wide: boolean;
-  note(text: string): void;
 }
 
 /** Layers in the deep session. */

@@ -9,7 +9,7 @@ import { calibrate } from '#lib/train/calibrate.js';
 import { lower } from '#lib/train/lower.js';
 import { interleave, repeated, type Candidate } from './interleave.js';
 import { noiseBatch, qatModel, type Net } from './nets.js';
-import type { Python } from './rivals/python.js';
+import type { RivalPlan } from './plan.js';
 import { RivalWorker } from './rivals/worker.js';
 
 /** Inference of one network on one batch size. Milliseconds for the whole batch. */
@@ -34,16 +34,6 @@ export interface InferenceResult {
   readonly version: string | null;
 }
 
-/** What is measured, and how. */
-export interface InferencePlan {
-  readonly nets: readonly Net[];
-  readonly threads: number;
-  /** For one network on one batch size. */
-  readonly seconds: number;
-  readonly python: Python | undefined;
-  note(text: string): void;
-}
-
 const BATCHES = [1, 64];
 /** Images of a batch are not measured together beyond this many input values: a call would take seconds in the slowest rival. */
 const MOST_VALUES = 5e6;
@@ -59,7 +49,7 @@ async function prepareTflite(
   tflite: RivalWorker | undefined,
   file: string,
   batch: number,
-  { threads, note }: InferencePlan,
+  { threads, note }: RivalPlan,
 ): Promise<string | undefined> {
   if (tflite === undefined) return undefined;
   try {
@@ -78,7 +68,7 @@ async function measureNet(
   batch: number,
   folder: string,
   tflite: RivalWorker | undefined,
-  plan: InferencePlan,
+  plan: RivalPlan,
 ): Promise<InferenceResult> {
   const { threads, seconds } = plan;
   const model = net.make();
@@ -123,7 +113,7 @@ async function measureNet(
 }
 
 /** int8 inference of the networks, exported from a model with calibrated fake quantization, beside our float inference and TFLite's kernels. */
-export async function measureInference(plan: InferencePlan): Promise<InferenceResult> {
+export async function measureInference(plan: RivalPlan): Promise<InferenceResult> {
   const folder = await mkdtemp(join(tmpdir(), 'pcqat-bench-'));
   const results: InferenceResult[] = [];
   const { python } = plan;

@@ -4,6 +4,7 @@ import * as zoo from '#lib/graph/zoo/index.js';
 import { calibrate } from '#lib/train/calibrate.js';
 import { interleave, type Candidate } from './interleave.js';
 import { noiseBatch } from './nets.js';
+import type { Plan } from './plan.js';
 import type { Stage } from './stages.js';
 import { trainingSession } from './steps.js';
 
@@ -34,14 +35,10 @@ export interface ScalingResult {
   readonly fits: readonly LinearFit[];
 }
 
-/** What is measured, and how. */
-export interface ScalingPlan {
+/** What is measured, and how: the seconds are for one size of one stage. */
+export interface ScalingPlan extends Plan {
   /** QAT is left out: its steps are PCQAT's but for the chains. */
   readonly stages: readonly Stage[];
-  readonly threads: number;
-  /** For one size of one stage. */
-  readonly seconds: number;
-  note(text: string): void;
 }
 
 const LARGEST_BATCH = 512;

@@ -10,7 +10,7 @@ import { measureFresh, type Fresh } from './fresh.js';
 import { interleave, type Candidate, type Timing } from './interleave.js';
 import { noiseBatch, type Net } from './nets.js';
 import { rivalNet } from './rivals/layers.js';
-import type { Python } from './rivals/python.js';
+import type { RivalPlan } from './plan.js';
 import { prepareRivals, TRAINING_RIVALS } from './rivals/training.js';
 import type { Stage } from './stages.js';
 
@@ -48,16 +48,9 @@ export interface StepResult {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-/** What is measured, and how. */
-export interface StepPlan {
-  readonly nets: readonly Net[];
+/** What is measured, and how: the seconds are for the timed steps of one network. */
+export interface StepPlan extends RivalPlan {
   readonly stages: readonly Stage[];
-  readonly threads: number;
-  /** For the timed steps of one network. */
-  readonly seconds: number;
-  /** Where the rivals run, if anywhere. */
-  readonly python: Python | undefined;
-  note(text: string): void;
 }
 
 /** After a step a framework's threads still spin for a while. */
