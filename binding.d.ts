@@ -450,7 +450,7 @@ export interface CompressionFunctions {
   ): void;
   /**
    * Spec 3.5, bit-exact. `min`/`max` have length 1 (per tensor, divides by the scale) or the number of channels
-   * (last axis, multiplies by the inverse).
+   * (last axis, multiplies by the inverse). With `perChannel` length 1 means one channel.
    */
   fakeQuantize(
     x: Float32Array,
@@ -460,6 +460,7 @@ export interface CompressionFunctions {
     narrowRange: boolean,
     out: Float32Array,
     isa?: Isa,
+    perChannel?: boolean,
   ): void;
   /** `dx = dy` where `x` lies in the nudged range, else 0 (spec 3.5). */
   fakeQuantizeGradient(

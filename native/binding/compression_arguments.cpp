@@ -48,7 +48,7 @@ void require_indices(const ArrayView<int32_t>& indices, int64_t k) {
   }
 }
 
-FakeQuantOptions fake_quant_options(const Napi::CallbackInfo& info, size_t first, int64_t size) {
+FakeQuantOptions fake_quant_options(const Napi::CallbackInfo& info, size_t first, int64_t size, bool per_channel = false) {
   const auto min = array_argument<float>(info[first], "min");
   const auto max = array_argument<float>(info[first + 1], "max", min.length);
   if (min.length < 1 || size % min.length != 0) {
@@ -58,7 +58,7 @@ FakeQuantOptions fake_quant_options(const Napi::CallbackInfo& info, size_t first
   }
   const int bits = static_cast<int>(integer_argument(info[first + 2], "bits", 2, 16));
   const bool narrow = boolean_argument(info[first + 3], "narrowRange");
-  return {min.data, max.data, min.length == 1 ? 0 : min.length, bits, narrow};
+  return {min.data, max.data, min.length == 1 && !per_channel ? 0 : min.length, bits, narrow};
 }
 
 }  // namespace
@@ -126,7 +126,8 @@ CentroidGradientArguments::CentroidGradientArguments(const Napi::CallbackInfo& i
 }
 
 FakeQuantizeArguments::FakeQuantizeArguments(const Napi::CallbackInfo& info)
-    : x(array_argument<float>(info[0], "x")), options(fake_quant_options(info, 1, x.length)),
+    : x(array_argument<float>(info[0], "x")),
+      options(fake_quant_options(info, 1, x.length, !info[7].IsUndefined() && boolean_argument(info[7], "perChannel"))),
       out(array_argument<float>(info[5], "out", x.length)) {}
 
 FakeQuantizeGradientArguments::FakeQuantizeGradientArguments(const Napi::CallbackInfo& info)

@@ -28,7 +28,7 @@ inline void pause() {
 // The unclaimed chunks [begin, end) of a worker's share, with the generation of the task they belong to, in one word.
 struct Share {
   static constexpr int kBits = 20;
-  static constexpr uint64_t kMost = (uint64_t{1} << kBits) - 1;  // chunks of a task
+  static constexpr uint64_t kMost = (uint64_t{1} << kBits) - 1;  // chunks of a task; no caller comes near
 
   static uint64_t pack(uint64_t generation, uint64_t begin, uint64_t end) { return generation << 2 * kBits | begin << kBits | end; }
   static uint64_t begin(uint64_t word) { return word >> kBits & kMost; }

@@ -91,14 +91,10 @@ function fakeQuantized(
   { bits = 8, narrowRange = true, perChannel = false }: ChainFakeQuant,
 ): Float32Array {
   const { min, max } = weightRange(model, parameter);
-  // Ranges per channel multiply by the inverse of the scale, also where there is but one channel (depthwise kernels); a range of length 1 would
-  // divide by the scale, which rounds a weight next to half a code the other way. So the channel is given twice.
-  const copies = perChannel && max.length === 1 ? 2 : 1;
-  const repeat = (values: Float32Array): Float32Array =>
-    Float32Array.from({ length: copies * values.length }, (_, i) => at(values, Math.floor(i / copies)));
-  const result = new Float32Array(copies * kernel.length);
-  loadBinding().fakeQuantize(repeat(kernel), repeat(min), repeat(max), bits, narrowRange, result);
-  return result.filter((_, i) => i % copies === 0);
+  const result = new Float32Array(kernel.length);
+  // A depthwise kernel has a range per channel, and one channel.
+  loadBinding().fakeQuantize(kernel, min, max, bits, narrowRange, result, undefined, perChannel);
+  return result;
 }
 
 /** Largest values of the range: TFLite's int8 weights have the zero point 0 and as many codes below it as above. */
