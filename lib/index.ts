@@ -102,6 +102,9 @@ export {
   type CertifiedTensor,
   type ExportCertificate,
 } from './formats/certificate/schema.js';
+export { checkImport, importModel } from './formats/import/index.js';
+export type { ImportCheck, ImportedModel, ImportFormat, ImportOptions, UnsupportedNode } from './formats/import/types.js';
+export { UnsupportedNodesError } from './formats/import/unsupported.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
