@@ -11,6 +11,9 @@ namespace {
 
 // Output positions whose patches and accumulators are held at once.
 constexpr int64_t kPositions = 48;
+// Bytes that patches are copied in; at most what kernels may read beyond the end of an activation.
+constexpr int64_t kCopied = 16;
+static_assert(kCopied <= kInt8Overread, "copies of patches run over the end of activations");
 
 class Conv2d final : public Operation {
  public:
@@ -25,36 +28,35 @@ class Conv2d final : public Operation {
     requantizer_ = Requantizer(op, op.input(0), weights, w_.out_c);
     pack(op, weights);
 
-    // 1×1 windows are never padded and read the input in place.
-    direct_ = w_.taps() == 1;
+    // 1×1 windows without strides are never padded and read the input in place.
+    direct_ = w_.taps() == 1 && w_.stride_h == 1 && w_.stride_w == 1;
     patch_stride_ = (depth_ + 3) / 4 * 4;
     accumulator_stride_ = padded(w_.out_c);
-    scratch_bytes = kPositions * (accumulator_stride_ * 4 + (direct_ ? 0 : patch_stride_));
+    accumulator_bytes_ = fused_ == nullptr ? kPositions * accumulator_stride_ * 4 : 0;
+    if (!direct_) {
+      patch_bytes_ = kPositions * patch_stride_ + kCopied;
+      line_bytes_ = padded_extent(w_.out_w, w_.stride_w, w_.kernel_w, w_.dilation_w) * w_.in_c;
+    }
+    scratch_bytes = accumulator_bytes_ + patch_bytes_ + padded_rows(w_.out_h) * line_bytes_ + kCopied;
     work = w_.out_h * w_.out_w * w_.out_c * depth_;
+    rows = w_.out_h;
   }
 
-  void run(const Frame& frame) const override {
+  void run_rows(const Frame& frame, int64_t first, int64_t last) const override {
     const int8_t* input = frame.value<int8_t>(input_);
     int8_t* output = frame.value<int8_t>(output_);
-    if (direct_ && w_.stride_h == 1 && w_.stride_w == 1) {
-      for (int64_t p = 0; p < w_.out_h * w_.out_w; p += kPositions) {
-        const int64_t count = std::min(kPositions, w_.out_h * w_.out_w - p);
-        multiply(frame, input + p * w_.in_c, w_.in_c, count, output + p * w_.out_c);
+    int8_t* patches = reinterpret_cast<int8_t*>(frame.scratch) + accumulator_bytes_;
+    int8_t* lines = patches + patch_bytes_;
+    if (!direct_) pad(input, first, last, lines);
+    for (int64_t p = first * w_.out_w; p < last * w_.out_w; p += kPositions) {
+      const int64_t count = std::min(kPositions, last * w_.out_w - p);
+      int8_t* out = output + p * w_.out_c;
+      if (direct_) {
+        multiply(frame, input + p * w_.in_c, w_.in_c, count, out);
+        continue;
       }
-      return;
-    }
-    int8_t* patches = reinterpret_cast<int8_t*>(frame.scratch) + kPositions * accumulator_stride_ * 4;
-    for (int64_t y = 0; y < w_.out_h; ++y) {
-      for (int64_t x = 0; x < w_.out_w; x += kPositions) {
-        const int64_t count = std::min(kPositions, w_.out_w - x);
-        int8_t* out = output + (y * w_.out_w + x) * w_.out_c;
-        if (direct_) {
-          multiply(frame, input + (y * w_.stride_h * w_.in_w + x * w_.stride_w) * w_.in_c, w_.stride_w * w_.in_c, count, out);
-          continue;
-        }
-        for (int64_t i = 0; i < count; ++i) gather(input, y, x + i, patches + i * patch_stride_);
-        multiply(frame, patches, patch_stride_, count, out);
-      }
+      gather(lines, p - first * w_.out_w, count, patches);
+      multiply(frame, patches, patch_stride_, count, out);
     }
   }
 
@@ -68,42 +70,62 @@ class Conv2d final : public Operation {
       for (int64_t t = 0; t < depth_; ++t) sum += weights[c * depth_ + t];
       bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c] + input_zero_point_ * (depth_ * weight_zero_point_ - sum)));
     }
-    packed_ = pack_weights(op, kernels_, weights, bias, w_.out_c, depth_);
+    if (kernels_.fused != nullptr && weight_zero_point_ == 0) packed_ = pack_fused(op, weights, bias);
+    if (fused_ == nullptr) packed_ = pack_weights(op, kernels_, weights, bias, w_.out_c, depth_);
     constant_bytes = packed_.size();
   }
 
-  void gather(const int8_t* input, int64_t y, int64_t x, int8_t* patch) const {
-    // Taps outside the input are its zero point, i.e. 0.
-    const auto fill = [&](int64_t taps) {
-      std::memset(patch, input_zero_point_, taps * w_.in_c);
-      patch += taps * w_.in_c;
-    };
-    for (int64_t ky = 0; ky < w_.kernel_h; ++ky) {
-      const int64_t row = w_.row(y, ky);
-      if (row < 0 || row >= w_.in_h) {
-        fill(w_.kernel_w);
-        continue;
+  std::vector<uint8_t> pack_fused(const OperatorView& op, const std::vector<int8_t>& weights, const std::vector<int32_t>& bias) {
+    std::vector<uint8_t> packed(packable_bytes(op, kernels_.fused->packed_bytes(w_.out_c, depth_)));
+    if (kernels_.fused->pack(weights.data(), bias.data(), w_.out_c, depth_, requantizer_.view(), packed.data())) fused_ = kernels_.fused;
+    return packed;
+  }
+
+  static int64_t padded_extent(int64_t out, int64_t stride, int64_t kernel, int64_t dilation) {
+    return (out - 1) * stride + (kernel - 1) * dilation + 1;
+  }
+  int64_t padded_rows(int64_t rows) const { return rows < 1 ? 0 : padded_extent(rows, w_.stride_h, w_.kernel_h, w_.dilation_h); }
+
+  // The rows of the input that outputs [first, last) see, with the zero point, i.e. 0, around them, so that no tap needs a check.
+  void pad(const int8_t* input, int64_t first, int64_t last, int8_t* lines) const {
+    const int64_t start = w_.row(first, 0), width = line_bytes_ / w_.in_c;
+    const int64_t taken = std::min(w_.in_w, width - w_.pad_left);
+    for (int64_t r = start; r < start + padded_rows(last - first); ++r, lines += line_bytes_) {
+      const bool inside = r >= 0 && r < w_.in_h && taken > 0;
+      const int64_t before = inside ? w_.pad_left * w_.in_c : line_bytes_, middle = inside ? taken * w_.in_c : 0;
+      std::memset(lines, input_zero_point_, before);
+      if (middle > 0) std::memcpy(lines + before, input + r * w_.in_w * w_.in_c, middle);
+      std::memset(lines + before + middle, input_zero_point_, line_bytes_ - before - middle);
+    }
+  }
+
+  // Copies of at least `bytes` bytes: what is too much is overwritten by the next.
+  static void copy(int8_t* to, const int8_t* from, int64_t bytes) {
+    std::memcpy(to, from, kCopied);
+    for (int64_t i = kCopied; i < bytes; i += kCopied) std::memcpy(to + i, from + i, kCopied);
+  }
+
+  // The patches of `count` positions from `position` on, counted from the first line.
+  void gather(const int8_t* lines, int64_t position, int64_t count, int8_t* patches) const {
+    const int64_t joined = w_.dilation_w == 1 ? w_.kernel_w : 1;  // neighbouring taps are copied as one
+    const int64_t bytes = joined * w_.in_c;
+    int64_t y = position / w_.out_w, x = position % w_.out_w;
+    for (int64_t i = 0; i < count; ++i, patches += patch_stride_) {
+      const int8_t* corner = lines + y * w_.stride_h * line_bytes_ + x * w_.stride_w * w_.in_c;
+      int8_t* patch = patches;
+      for (int64_t ky = 0; ky < w_.kernel_h; ++ky, corner += w_.dilation_h * line_bytes_) {
+        for (int64_t kx = 0; kx < w_.kernel_w; kx += joined, patch += bytes) copy(patch, corner + kx * w_.dilation_w * w_.in_c, bytes);
       }
-      const int8_t* line = input + row * w_.in_w * w_.in_c;
-      const int64_t first = w_.column(x, 0);
-      if (w_.dilation_w == 1 && first >= 0 && first + w_.kernel_w <= w_.in_w) {
-        std::memcpy(patch, line + first * w_.in_c, w_.kernel_w * w_.in_c);
-        patch += w_.kernel_w * w_.in_c;
-        continue;
-      }
-      for (int64_t kx = 0; kx < w_.kernel_w; ++kx) {
-        const int64_t column = w_.column(x, kx);
-        if (column < 0 || column >= w_.in_w) {
-          fill(1);
-        } else {
-          std::memcpy(patch, line + column * w_.in_c, w_.in_c);
-          patch += w_.in_c;
-        }
-      }
+      if (++x == w_.out_w) x = 0, ++y;
     }
   }
 
   void multiply(const Frame& frame, const int8_t* a, int64_t stride, int64_t count, int8_t* out) const {
+    if (fused_ != nullptr) {
+      const Bounds& bounds = requantizer_.bounds;
+      fused_->matmul(a, count, stride, packed_.data(), w_.out_c, depth_, bounds.low, bounds.high, out, w_.out_c);
+      return;
+    }
     int32_t* acc = reinterpret_cast<int32_t*>(frame.scratch);
     kernels_.matmul(a, count, stride, packed_.data(), w_.out_c, depth_, acc, accumulator_stride_);
     for (int64_t i = 0; i < count; ++i) {
@@ -121,7 +143,9 @@ class Conv2d final : public Operation {
   const Int8Kernels& kernels_;
   const int64_t input_, output_;
   Window w_{};
+  const FusedInt8Kernels* fused_ = nullptr;
   int64_t depth_ = 0, patch_stride_ = 0, accumulator_stride_ = 0;
+  int64_t accumulator_bytes_ = 0, patch_bytes_ = 0, line_bytes_ = 0;  // of scratch memory, and of one padded row of the input in it
   int32_t input_zero_point_ = 0, weight_zero_point_ = 0;
   bool direct_ = false;
   Requantizer requantizer_;

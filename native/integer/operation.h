@@ -31,7 +31,11 @@ constexpr int64_t kMaxProgramWork = int64_t{1} << 38;   // multiplications of on
 class Operation {
  public:
   virtual ~Operation() = default;
-  virtual void run(const Frame& frame) const = 0;
+  virtual void run(const Frame& frame) const { run_rows(frame, 0, rows); }
+  // Part of an operation whose rows of output can be computed apart, by threads with scratch memory of their own.
+  virtual void run_rows(const Frame&, int64_t /*first*/, int64_t /*last*/) const {}
+  // Rows that run_rows takes; 0: the operation overrides run instead.
+  int64_t rows = 0;
   // Bytes of Frame::scratch.
   int64_t scratch_bytes = 0;
   // Multiplications and additions of one run, to refuse programs that would take for ever.

@@ -61,11 +61,14 @@ std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights, 
   return values;
 }
 
+int64_t packable_bytes(const OperatorView& op, int64_t bytes) {
+  if (bytes > kMaxProgramBytes) op.unsupported("weights of this size");
+  return bytes;
+}
+
 std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
                                   const std::vector<int32_t>& bias, int64_t n, int64_t k) {
-  const int64_t bytes = kernels.packed_bytes(n, k);
-  if (bytes > kMaxProgramBytes) op.unsupported("weights of this size");
-  std::vector<uint8_t> packed(bytes);
+  std::vector<uint8_t> packed(packable_bytes(op, kernels.packed_bytes(n, k)));
   kernels.pack(weights.data(), bias.data(), n, k, packed.data());
   return packed;
 }

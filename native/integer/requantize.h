@@ -34,7 +34,9 @@ std::vector<int32_t> read_bias(const OperatorView& op, size_t input, int64_t cha
 // 8-bit weights, of the type of `input`, in the executor's domain (uint8 minus 128).
 std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights, const Tensor& input);
 
-// Packed for a kernel's matrix product. Refuses weights so large that packing them needs more memory than a model may.
+// The same number of bytes. Refuses weights so large that packing them needs more memory than a model may.
+int64_t packable_bytes(const OperatorView& op, int64_t bytes);
+// Packed for a kernel's matrix product.
 std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
                                   const std::vector<int32_t>& bias, int64_t n, int64_t k);
 

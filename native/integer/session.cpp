@@ -11,6 +11,8 @@ namespace pcqat::integer {
 namespace {
 
 constexpr int64_t kAlignment = 64;
+// Multiplications below which threads cost more than they save: of one operation, and of a row of the whole program.
+constexpr int64_t kWorkWorthSplitting = 1 << 17, kRowWorthSplitting = 1 << 21;
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -38,6 +40,7 @@ Session::Session(Program program, const Kernels& kernels, int threads, bool keep
     if (work > kMaxProgramWork) throw Error("ERR_UNSUPPORTED", "The model needs more than 2^38 multiplications for one row.");
     if (constant_bytes > kMaxProgramBytes) throw Error("ERR_UNSUPPORTED", "The model's weights are too large.");
   }
+  is_worth_splitting_ = threads_ > 1 && work >= kRowWorthSplitting;
   plan();
   workers_.resize(threads_);
 }
@@ -114,8 +117,12 @@ void Session::start_pool() {
 void Session::run(const uint8_t* input, int64_t rows, uint8_t* output) {
   const int64_t in_bytes = this->input().elements * size_of(this->input().dtype);
   const int64_t out_bytes = this->output().elements * size_of(this->output().dtype);
-  if (rows <= 1 || threads_ == 1) {
+  if (threads_ == 1 || (rows <= 1 && !is_worth_splitting_)) {
     for (int64_t r = 0; r < rows; ++r) run_row(input + r * in_bytes, output + r * out_bytes, worker(0));
+  } else if (rows < threads_ && is_worth_splitting_) {
+    start_pool();
+    for (int i = 0; i < threads_; ++i) worker(i);
+    for (int64_t r = 0; r < rows; ++r) run_row_together(input + r * in_bytes, output + r * out_bytes);
   } else {
     start_pool();
     for (int i = 0; i < threads_; ++i) worker(i);  // may throw, so not inside the tasks
@@ -139,6 +146,23 @@ void Session::run_row(const uint8_t* input, uint8_t* output, Worker& worker) con
   const Frame frame{worker.values.data(), worker.values.back()};
   for (const auto& operation : operations_) operation->run(frame);
   copy_converted(this->output(), worker.values[program_.outputs[0]], output);
+}
+
+// Every large operation is cut into as many parts as there are threads.
+void Session::run_row_together(const uint8_t* input, uint8_t* output) {
+  const Worker& first = workers_[0];
+  copy_converted(this->input(), input, first.values[program_.inputs[0]]);
+  for (const auto& operation : operations_) {
+    const int64_t rows = operation->rows, parts = std::min<int64_t>(rows, threads_);
+    if (parts < 2 || operation->work < kWorkWorthSplitting) {
+      operation->run({first.values.data(), first.values.back()});
+      continue;
+    }
+    pool_->parallel_for(parts, [&](int64_t part, int index) {
+      operation->run_rows({first.values.data(), workers_[index].values.back()}, rows * part / parts, rows * (part + 1) / parts);
+    });
+  }
+  copy_converted(this->output(), first.values[program_.outputs[0]], output);
 }
 
 std::vector<uint8_t> Session::value(int64_t index) const {

@@ -36,6 +36,7 @@ class Session {
   void start_pool();
   Worker& worker(int index);
   void run_row(const uint8_t* input, uint8_t* output, Worker& worker) const;
+  void run_row_together(const uint8_t* input, uint8_t* output);
 
   Program program_;
   const bool keep_values_;
@@ -45,6 +46,7 @@ class Session {
   std::vector<Worker> workers_;
   std::vector<uint8_t> last_values_;  // arena after the last row, when values are kept
   const int threads_;
+  bool is_worth_splitting_ = false;  // one row alone is worth all threads
   std::unique_ptr<ThreadPool> pool_;  // made for the first run of several rows
 };
 

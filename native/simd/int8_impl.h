@@ -138,10 +138,10 @@ static void requantize(const int32_t* acc, int64_t n, const Requantization& p, i
 }  // namespace pcqat::PCQAT_ISA_NAMESPACE
 
 #define PCQAT_INT8_TABLE_NAME(ISA) int8_kernels_##ISA
-#define PCQAT_INT8_TABLE(ISA)                                                     \
-  namespace pcqat {                                                               \
-  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                            \
-  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                                   \
-      ISA::packed_bytes, ISA::pack, ISA::matmul, ISA::depthwise, ISA::requantize, \
-  };                                                                              \
+#define PCQAT_INT8_TABLE(ISA, FUSED)                                                     \
+  namespace pcqat {                                                                      \
+  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                                   \
+  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                                          \
+      ISA::packed_bytes, ISA::pack, ISA::matmul, ISA::depthwise, ISA::requantize, FUSED, \
+  };                                                                                     \
   }

@@ -9,7 +9,7 @@ namespace pcqat {
 // Output channels are handled in blocks; arrays per channel are padded to a multiple of this.
 constexpr int64_t kInt8Block = 32;
 // Kernels may read this many bytes beyond the end of an activation.
-constexpr int64_t kInt8Overread = 4;
+constexpr int64_t kInt8Overread = 64;
 
 // How TFLite turns an accumulator into a quantized value: multiply by `multiplier / 2^31 · 2^shift` with rounding after
 // the multiplication and again after the right shift ("double rounding"). Arrays are padded to kInt8Block.
@@ -19,6 +19,29 @@ struct Requantization {
   const int32_t* right_shift;
   int32_t zero_point;
   int32_t low, high;  // bounds of the (fused) activation
+};
+
+// One row of outputs of a depthwise convolution, all channels. Tap (ky, kx) of output x is at lines[ky] + offsets[kx] + x · channels: lines
+// are padded, and split into one part per column of a stride, so that neighbouring outputs are neighbours there too.
+struct DepthwiseRow {
+  const int8_t* const* lines;
+  const int64_t* offsets;
+  int64_t kernel_h, kernel_w, stride_w, dilation_w, out_w, channels;
+};
+
+// Operations that requantize while their sums are in registers. The constants of the requantization are packed with the weights;
+// packing fails, and the caller takes the plain kernels, where the numbers do not fit the shorter arithmetic (see its implementation).
+struct FusedInt8Kernels {
+  // As Int8Kernels::pack and matmul, but out[i·ldc + j] is the requantized code.
+  int64_t (*packed_bytes)(int64_t n, int64_t k);
+  bool (*pack)(const int8_t* weights, const int32_t* bias, int64_t n, int64_t k, const Requantization& parameters, void* packed);
+  void (*matmul)(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, int32_t low, int32_t high, int8_t* out,
+                 int64_t ldc);
+  // Weights are [tap][channel], taps row by row.
+  int64_t (*depthwise_bytes)(int64_t channels, int64_t kernel_h, int64_t kernel_w);
+  bool (*pack_depthwise)(const int8_t* weights, const int32_t* bias, int64_t channels, int64_t kernel_h, int64_t kernel_w,
+                         const Requantization& parameters, void* packed);
+  void (*depthwise)(const DepthwiseRow& row, const void* packed, int32_t low, int32_t high, int8_t* out);
 };
 
 struct Int8Kernels {
@@ -32,6 +55,7 @@ struct Int8Kernels {
                     int32_t* acc);
   // out[c] = clamp(zero_point + rounded(acc[c])). acc is padded to kInt8Block; exactly n bytes are written.
   void (*requantize)(const int32_t* acc, int64_t n, const Requantization& parameters, int8_t* out);
+  const FusedInt8Kernels* fused;  // null: none on this instruction set
 };
 
 }  // namespace pcqat

@@ -39,4 +39,4 @@ static inline Acc high_multiply(Acc x, Acc m) {
 }  // namespace pcqat::avx2
 
 #include "simd/int8_impl.h"
-PCQAT_INT8_TABLE(avx2)
+PCQAT_INT8_TABLE(avx2, nullptr)

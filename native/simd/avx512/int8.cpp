@@ -35,4 +35,4 @@ static inline Acc dot4(Acc sum, Taps a, const Weight* w) {
 }  // namespace pcqat::avx512
 
 #include "simd/int8_impl.h"
-PCQAT_INT8_TABLE(avx512)
+PCQAT_INT8_TABLE(avx512, nullptr)

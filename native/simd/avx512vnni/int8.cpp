@@ -1,5 +1,6 @@
 // GCC 12 warns about its own AVX-512 header when its functions are inlined (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -30,4 +31,11 @@ static inline Acc dot4(Acc sum, Taps a, const Weight* w) {
 }  // namespace pcqat::avx512vnni
 
 #include "simd/int8_impl.h"
-PCQAT_INT8_TABLE(avx512vnni)
+#include "simd/avx512vnni/fused_depthwise.h"
+#include "simd/avx512vnni/fused_matmul.h"
+namespace pcqat::avx512vnni {
+static const FusedInt8Kernels kFusedKernels{fused_bytes,          pack_fused,           fused_matmul,
+                                            fused_depthwise_bytes, pack_fused_depthwise, fused_depthwise};
+}
+
+PCQAT_INT8_TABLE(avx512vnni, &avx512vnni::kFusedKernels)

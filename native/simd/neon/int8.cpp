@@ -34,4 +34,4 @@ static inline Acc high_multiply(Acc x, Acc m) {
 }  // namespace pcqat::neon
 
 #include "simd/int8_impl.h"
-PCQAT_INT8_TABLE(neon)
+PCQAT_INT8_TABLE(neon, nullptr)

@@ -25,4 +25,4 @@ static inline Acc high_multiply(Acc x, Acc m) {
 }  // namespace pcqat::scalar
 
 #include "simd/int8_impl.h"
-PCQAT_INT8_TABLE(scalar)
+PCQAT_INT8_TABLE(scalar, nullptr)
