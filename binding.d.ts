@@ -510,7 +510,10 @@ export interface IntegerProgramSpec {
 /** Runs an integer program with the arithmetic of TFLite's reference kernels (spec 5.2). */
 export declare class IntegerSession {
   constructor(program: IntegerProgramSpec, options?: { readonly threads?: number; readonly keepValues?: boolean; readonly isa?: Isa });
-  /** `input` holds any number of rows of the (single) input tensor; returns as many rows of the (single) output. */
+  /**
+   * `input` holds any number of rows of the (single) input tensor; returns as many rows of the (single) output. Calls of about 0.1 ms and
+   * less are done before `run` returns, as handing them to another thread would take longer.
+   */
   run(input: Int8Array | Uint8Array | Float32Array): Promise<Int8Array | Uint8Array | Float32Array>;
   /** A tensor of the last row of the last run (needs `keepValues`). */
   getValue(tensor: number): Int8Array | Uint8Array | Int32Array | Float32Array;

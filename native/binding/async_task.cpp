@@ -25,6 +25,18 @@ Napi::Value AsyncTask::start(Napi::Env env, std::unique_ptr<AsyncTask> task) {
   return Napi::Value(env, promise);
 }
 
+Napi::Value AsyncTask::run_now(Napi::Env env, std::unique_ptr<AsyncTask> task) {
+  napi_value promise;
+  if (napi_create_promise(env, &task->deferred_, &promise) != napi_ok) {
+    task->finished();
+    throw Error("ERR_INTERNAL", "The call could not be made.");
+  }
+  on_execute(env, task.get());
+  task->finished();
+  task->settle(env, napi_ok);
+  return Napi::Value(env, promise);
+}
+
 void AsyncTask::on_execute(napi_env, void* data) {
   AsyncTask* task = static_cast<AsyncTask*>(data);
   try {

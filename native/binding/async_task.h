@@ -16,9 +16,11 @@ class AsyncTask {
 
   // Starts the task and returns its Promise, which is rejected with the PcqatError of an Error thrown by execute().
   static Napi::Value start(Napi::Env env, std::unique_ptr<AsyncTask> task);
+  // The same on the JavaScript thread, before it returns: for tasks that take less time than handing them over does.
+  static Napi::Value run_now(Napi::Env env, std::unique_ptr<AsyncTask> task);
 
  protected:
-  // On a worker thread; no JavaScript. May throw Error.
+  // On a worker thread, unless run now; no JavaScript. May throw Error.
   virtual void execute() = 0;
   // On the JavaScript thread, always, before the Promise is settled.
   virtual void finished() = 0;

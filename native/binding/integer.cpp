@@ -176,6 +176,8 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
 
  private:
   static constexpr int64_t kMaxThreads = 1024;
+  // Multiplications that take about a tenth of a millisecond.
+  static constexpr int64_t kShortWork = int64_t{1} << 25;
 
   void require_idle() const {
     if (core_->busy) throw Error("ERR_SESSION_BUSY", "This IntegerSession is still running; wait for its promise.");
@@ -189,8 +191,12 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
 
   Napi::Value run(const Napi::CallbackInfo& info) {
     return promised(info.Env(), [&] {
-      std::vector<uint8_t> input = read_rows(info[0], ready().input());
-      return AsyncTask::start(info.Env(), std::make_unique<RunTask>(core_, std::move(input)));
+      const integer::Session& session = ready();
+      std::vector<uint8_t> input = read_rows(info[0], session.input());
+      const int64_t rows = static_cast<int64_t>(input.size()) / (session.input().elements * integer::size_of(session.input().dtype));
+      const bool is_short = rows * (session.row_work() + session.input().elements) <= kShortWork;
+      auto task = std::make_unique<RunTask>(core_, std::move(input));
+      return is_short ? AsyncTask::run_now(info.Env(), std::move(task)) : AsyncTask::start(info.Env(), std::move(task));
     });
   }
 

@@ -32,15 +32,15 @@ void copy_converted(const Tensor& tensor, const uint8_t* from, uint8_t* to) {
 Session::Session(Program program, const Kernels& kernels, int threads, bool keep_values)
     : program_(std::move(program)), keep_values_(keep_values), threads_(threads) {
   validate(program_);
-  int64_t work = 0, constant_bytes = 0;
+  int64_t constant_bytes = 0;
   for (size_t i = 0; i < program_.operators.size(); ++i) {
     operations_.push_back(make_operation(OperatorView(program_, static_cast<int64_t>(i)), kernels));
-    work += std::min(operations_.back()->work, kMaxProgramWork + 1);
+    row_work_ += std::min(operations_.back()->work, kMaxProgramWork + 1);
     constant_bytes += operations_.back()->constant_bytes;
-    if (work > kMaxProgramWork) throw Error("ERR_UNSUPPORTED", "The model needs more than 2^38 multiplications for one row.");
+    if (row_work_ > kMaxProgramWork) throw Error("ERR_UNSUPPORTED", "The model needs more than 2^38 multiplications for one row.");
     if (constant_bytes > kMaxProgramBytes) throw Error("ERR_UNSUPPORTED", "The model's weights are too large.");
   }
-  is_worth_splitting_ = threads_ > 1 && work >= kRowWorthSplitting;
+  is_worth_splitting_ = threads_ > 1 && row_work_ >= kRowWorthSplitting;
   plan();
   workers_.resize(threads_);
 }

@@ -19,6 +19,9 @@ class Session {
   int64_t tensor_count() const { return static_cast<int64_t>(program_.tensors.size()); }
   const Tensor& tensor(int64_t index) const { return program_.tensors[index]; }
 
+  // Multiplications of one row.
+  int64_t row_work() const { return row_work_; }
+
   // `rows` rows of the input tensor's values, as many of the output's. Rows are independent, so results do not depend on
   // the number of threads.
   void run(const uint8_t* input, int64_t rows, uint8_t* output);
@@ -46,6 +49,7 @@ class Session {
   std::vector<Worker> workers_;
   std::vector<uint8_t> last_values_;  // arena after the last row, when values are kept
   const int threads_;
+  int64_t row_work_ = 0;
   bool is_worth_splitting_ = false;  // one row alone is worth all threads
   std::unique_ptr<ThreadPool> pool_;  // made for the first run of several rows
 };

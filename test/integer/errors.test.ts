@@ -206,7 +206,8 @@ describe('IntegerSession, bad calls', () => {
 
   it('runs one call at a time, and none after dispose', async () => {
     const session = new IntegerSession(relu({}));
-    const running = session.run(new Int8Array(4));
+    const long = new Int8Array(2 ** 26); // a short call is done before it returns
+    const running = session.run(long);
     await expectRejection(session.run(new Int8Array(4)), 'ERR_SESSION_BUSY');
     expectCode(() => session.dispose(), 'ERR_SESSION_BUSY');
     await running;
