@@ -54,6 +54,12 @@ export const experiments: readonly Experiment[] = [
     goals: [{ kind: 'accuracy', points: 0.3 }, { kind: 'zeros', fraction: 0.5 }, { kind: 'codes', most: 16 }, fidelity],
   },
   {
+    name: 'ds-cnn-l-16-bf16',
+    title: 'The same with backward products in bfloat16 (`gradients: bf16`)',
+    recipe: { ...spokenDigits, epochs: 30, clusters: 16, gradients: 'bf16', outputs: { columns: [...two] } },
+    goals: [{ kind: 'accuracy', points: 0.3 }, { kind: 'zeros', fraction: 0.5 }, { kind: 'codes', most: 16 }, fidelity],
+  },
+  {
     name: 'ds-cnn-l-8',
     title: 'DS-CNN-L, spoken digits, 50 % zeros, 8 clusters',
     recipe: { ...spokenDigits, clusters: 8 },

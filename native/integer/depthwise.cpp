@@ -156,7 +156,7 @@ class DepthwiseConv2d final : public Operation {
   std::vector<uint8_t> packed_;
   std::vector<int32_t> weights_, bias_;
   std::vector<int8_t> outside_;
-  std::vector<int64_t> offsets_;                             // of the taps of a row in a line
+  std::vector<int64_t> offsets_;                          // of the taps of a row in a line
   int64_t part_w_ = 0, line_bytes_ = 0, ring_lines_ = 0;  // columns of a part of a line; lines kept
 };
 

@@ -50,7 +50,7 @@ class Session {
   std::vector<uint8_t> last_values_;  // arena after the last row, when values are kept
   const int threads_;
   int64_t row_work_ = 0;
-  bool is_worth_splitting_ = false;  // one row alone is worth all threads
+  bool is_worth_splitting_ = false;   // one row alone is worth all threads
   std::unique_ptr<ThreadPool> pool_;  // made for the first run of several rows
 };
 

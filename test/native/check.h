@@ -67,6 +67,7 @@ void test_loss(Checks& checks);
 void test_optim(Checks& checks);
 void test_weight_chain(Checks& checks);
 void test_mask(Checks& checks);
+void test_int8_fused(Checks& checks);
 void test_unary(Checks& checks);
 void test_multiply(Checks& checks);
 void test_concat(Checks& checks);

@@ -1,4 +1,4 @@
-// Every f32 operator and the weight chain on every instruction set of this CPU. Exit code 0 when all checks pass.
+// Every f32 operator, the weight chain and the fused int8 kernels on every instruction set of this CPU. Exit code 0 when all checks pass.
 #include "check.h"
 
 int main() {
@@ -21,5 +21,6 @@ int main() {
   pcqat::test::test_optim(checks);
   pcqat::test::test_weight_chain(checks);
   pcqat::test::test_mask(checks);
+  pcqat::test::test_int8_fused(checks);
   return checks.finish();
 }

@@ -7,6 +7,8 @@
 // sums below 2^31 the second part is (h + 2^(s−1) + (zero point << s) − (h < 0)) >> s. `make_block` checks that.
 #pragma once
 
+#include <string.h>
+
 #include "simd/int8_kernels.h"
 
 namespace pcqat::avx512vnni {

@@ -8,10 +8,11 @@ namespace pcqat::avx512vnni {
 constexpr int kFusedRows = 6;
 
 // A block: its constants, then for each group of four taps a vector of weights per vector of channels.
+static int64_t fused_groups(int64_t k) { return (k + 3) / 4; }
 static int64_t fused_vectors(int64_t columns) { return columns >= kFusedBlock ? 4 : (columns + 15) / 16; }
 
 static int64_t fused_block_bytes(int64_t columns, int64_t k) {
-  return static_cast<int64_t>(sizeof(FusedBlock)) + groups(k) * fused_vectors(columns) * 64;
+  return static_cast<int64_t>(sizeof(FusedBlock)) + fused_groups(k) * fused_vectors(columns) * 64;
 }
 
 static int64_t fused_bytes(int64_t n, int64_t k) {
@@ -107,7 +108,7 @@ static void fused_columns(const int8_t* a, int64_t m, int64_t lda, const char* b
 
 static void fused_matmul(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, int32_t low, int32_t high,
                          int8_t* out, int64_t ldc) {
-  const int64_t group_count = groups(k);
+  const int64_t group_count = fused_groups(k);
   const __m512i lows = _mm512_set1_epi8(static_cast<char>(low)), highs = _mm512_set1_epi8(static_cast<char>(high));
   const char* block = static_cast<const char*>(packed);
   for (int64_t j = 0; j < n; j += kFusedBlock) {

@@ -30,11 +30,11 @@ static inline Acc dot4(Acc sum, Taps a, const Weight* w) {
 
 }  // namespace pcqat::avx512vnni
 
-#include "simd/int8_impl.h"
 #include "simd/avx512vnni/fused_depthwise.h"
 #include "simd/avx512vnni/fused_matmul.h"
+#include "simd/int8_impl.h"
 namespace pcqat::avx512vnni {
-static const FusedInt8Kernels kFusedKernels{fused_bytes,          pack_fused,           fused_matmul,
+static const FusedInt8Kernels kFusedKernels{fused_bytes,           pack_fused,           fused_matmul,
                                             fused_depthwise_bytes, pack_fused_depthwise, fused_depthwise};
 }
 

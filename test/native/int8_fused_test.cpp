@@ -1,0 +1,152 @@
+// The int8 kernels that requantize in registers, beside the plain kernels of the scalar table (which the TypeScript tests hold to TFLite).
+#include <algorithm>
+
+#include "check.h"
+#include "simd/int8_kernels.h"
+
+namespace pcqat::test {
+
+namespace {
+
+// How far the tests look past what a kernel may write.
+constexpr int64_t kGuard = 64;
+
+int64_t padded_to_block(int64_t n) { return (n + kInt8Block - 1) / kInt8Block * kInt8Block; }
+
+struct Constants {
+  std::vector<int32_t> bias, multiplier, left, right;
+  int32_t zero_point, low, high;
+  Requantization view() const { return {multiplier.data(), left.data(), right.data(), zero_point, low, high}; }
+};
+
+Constants constants_of(int64_t n, int64_t products, Random& random) {
+  Constants c{std::vector<int32_t>(padded_to_block(n)),
+              std::vector<int32_t>(padded_to_block(n)),
+              std::vector<int32_t>(padded_to_block(n)),
+              std::vector<int32_t>(padded_to_block(n)),
+              static_cast<int32_t>(random.between(-128, 127)),
+              -128,
+              127};
+  if (random.between(0, 1) == 1) c.low = c.zero_point;
+  if (random.between(0, 3) == 3) c.high = static_cast<int32_t>(random.between(c.low, 127));
+  int shift = 1;  // large enough for most sums to stay inside the bounds
+  while ((products << 13 >> shift) > 200 && shift < 20) ++shift;
+  for (int64_t i = 0; i < n; ++i) {
+    c.bias[i] = static_cast<int32_t>(random.between(-3000, 3000));
+    // The ends of the multiplier's range too.
+    const int64_t kind = random.between(0, 9);
+    c.multiplier[i] = static_cast<int32_t>(kind == 0   ? int64_t{1} << 30
+                                           : kind == 1 ? INT32_MAX
+                                                       : random.between(int64_t{1} << 30, INT32_MAX));
+    c.right[i] = static_cast<int32_t>(std::clamp<int64_t>(shift + random.between(-2, 1), 1, 20));
+  }
+  return c;
+}
+
+std::vector<int8_t> codes(int64_t count, int64_t low, Random& random) {
+  std::vector<int8_t> values(count + kInt8Overread);
+  for (int8_t& value : values)
+    value = static_cast<int8_t>(random.between(0, 7) == 0 ? (random.between(0, 1) ? 127 : low) : random.between(low, 127));
+  return values;
+}
+
+void test_product(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, int64_t m, int64_t n, int64_t k,
+                  Random& random) {
+  const std::string name = "fused product " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
+  const Constants c = constants_of(n, k, random);
+  const int64_t lda = k + random.between(0, 5), ldc = n + random.between(0, 3);
+  const std::vector<int8_t> a = codes(m * lda, -128, random), w = codes(n * k, -127, random);
+  std::vector<uint8_t> plain(scalar.packed_bytes(n, k)), packed(fused.packed_bytes(n, k));
+  scalar.pack(w.data(), c.bias.data(), n, k, plain.data());
+  checks.check(fused.pack(w.data(), c.bias.data(), n, k, c.view(), packed.data()), name + " packs");
+  std::vector<int32_t> acc(m * padded_to_block(n));
+  scalar.matmul(a.data(), m, lda, plain.data(), n, k, acc.data(), padded_to_block(n));
+  std::vector<int8_t> expected(m * ldc + kGuard, 99), out = expected;
+  for (int64_t i = 0; i < m; ++i) scalar.requantize(acc.data() + i * padded_to_block(n), n, c.view(), expected.data() + i * ldc);
+  fused.matmul(a.data(), m, lda, packed.data(), n, k, c.low, c.high, out.data(), ldc);
+  checks.check(out == expected, name);
+}
+
+void test_row(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, const DepthwiseRow& shape, Random& random) {
+  const int64_t channels = shape.channels, taps = shape.kernel_h * shape.kernel_w;
+  const int64_t reach = (shape.kernel_w - 1) * shape.dilation_w, part = shape.out_w + reach / shape.stride_w;
+  const std::string name = "fused depthwise " + std::to_string(shape.kernel_h) + "x" + std::to_string(shape.kernel_w) + " stride " +
+                           std::to_string(shape.stride_w) + " dilation " + std::to_string(shape.dilation_w) + ", " +
+                           std::to_string(shape.out_w) + " outputs of " + std::to_string(channels);
+  const Constants c = constants_of(channels, taps, random);
+  const std::vector<int8_t> w = codes(taps * channels, -127, random);
+  std::vector<std::vector<int8_t>> rows;
+  std::vector<const int8_t*> lines;
+  for (int64_t ky = 0; ky < shape.kernel_h; ++ky) rows.push_back(codes(shape.stride_w * part * channels, -128, random));
+  for (const auto& row : rows) lines.push_back(row.data());
+  std::vector<int64_t> offsets;
+  for (int64_t kx = 0; kx < shape.kernel_w; ++kx) {
+    const int64_t column = kx * shape.dilation_w;
+    offsets.push_back((column % shape.stride_w * part + column / shape.stride_w) * channels);
+  }
+  std::vector<uint8_t> packed(fused.depthwise_bytes(channels, shape.kernel_h, shape.kernel_w));
+  checks.check(fused.pack_depthwise(w.data(), c.bias.data(), channels, shape.kernel_h, shape.kernel_w, c.view(), packed.data()),
+               name + " packs");
+  std::vector<int8_t> expected(shape.out_w * channels + kGuard, 99), out = expected;
+  std::vector<int32_t> wide(w.begin(), w.begin() + taps * channels), acc(padded_to_block(channels));
+  for (int64_t x = 0; x < shape.out_w; ++x) {
+    std::vector<const int8_t*> places;
+    for (int64_t t = 0; t < taps; ++t) places.push_back(lines[t / shape.kernel_w] + offsets[t % shape.kernel_w] + x * channels);
+    scalar.depthwise(places.data(), taps, wide.data(), c.bias.data(), channels, acc.data());
+    scalar.requantize(acc.data(), channels, c.view(), expected.data() + x * channels);
+  }
+  DepthwiseRow row = shape;
+  row.lines = lines.data(), row.offsets = offsets.data();
+  fused.depthwise(row, packed.data(), c.low, c.high, out.data());
+  checks.check(out == expected, name);
+}
+
+// What the shorter arithmetic does not cover must be refused.
+void test_refusals(Checks& checks, const FusedInt8Kernels& fused) {
+  const std::vector<int8_t> w(4, 1);
+  std::vector<uint8_t> packed(std::max(fused.packed_bytes(1, 4), fused.depthwise_bytes(1, 2, 2)));
+  const auto packs = [&](int32_t bias, int32_t left, int32_t right) {
+    std::vector<int32_t> biases(kInt8Block), multiplier(kInt8Block, INT32_MAX), lefts(kInt8Block, left), rights(kInt8Block, right);
+    biases[0] = bias;
+    const Requantization p{multiplier.data(), lefts.data(), rights.data(), -128, -128, 127};
+    const bool product = fused.pack(w.data(), biases.data(), 1, 4, p, packed.data());
+    checks.check(product == fused.pack_depthwise(w.data(), biases.data(), 1, 2, 2, p, packed.data()), "both fused kernels refuse alike");
+    return product;
+  };
+  checks.check(packs(100, 0, 5), "a common requantization is taken");
+  checks.check(!packs(100, 1, 0), "a multiplier of 1 and more is refused");
+  checks.check(!packs(100, 0, 0), "a multiplier without a shift is refused");
+  checks.check(!packs(100, 0, 21), "a tiny multiplier is refused");
+  checks.check(!packs(INT32_MAX, 0, 5) && !packs(INT32_MIN, 0, 5), "sums near 2^31 are refused");
+}
+
+}  // namespace
+
+void test_int8_fused(Checks& checks) {
+  const Kernels* tables[kMostKernels];
+  const int count = supported_kernels(tables);
+  const Int8Kernels& scalar = *find_kernels("scalar")->int8;
+  for (int t = 0; t < count; ++t) {
+    const FusedInt8Kernels* fused = tables[t]->int8->fused;
+    if (fused == nullptr) continue;
+    Random random(17);
+    for (const int64_t n : {1, 7, 8, 12, 16, 17, 31, 32, 33, 47, 48, 50, 63, 64, 65, 84, 128, 276}) {
+      for (const int64_t m : {1, 2, 3, 5, 6, 11, 12, 13, 48}) test_product(checks, scalar, *fused, m, n, random.between(1, 90), random);
+    }
+    for (int i = 0; i < 200; ++i)
+      test_product(checks, scalar, *fused, random.between(1, 30), random.between(1, 200), random.between(1, 400), random);
+    for (const int64_t channels : {1, 2, 3, 8, 16, 20, 24, 32, 48, 63, 64, 65, 96, 128, 276}) {
+      for (const int64_t kernel : {1, 2, 3, 4, 5, 7}) {
+        for (const int64_t stride : {1, 2, 3}) {
+          for (const int64_t dilation : {1, 2}) {
+            const int64_t width = kernel == 4 ? 3 : kernel;
+            test_row(checks, scalar, *fused, {nullptr, nullptr, kernel, width, stride, dilation, random.between(1, 12), channels}, random);
+          }
+        }
+      }
+    }
+    test_refusals(checks, *fused);
+  }
+}
+
+}  // namespace pcqat::test
