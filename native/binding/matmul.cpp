@@ -2,6 +2,7 @@
 #include "ops/matmul.h"
 
 #include <cmath>
+#include <memory>
 
 #include "binding/arguments.h"
 #include "parallel/thread_pool.h"
@@ -18,6 +19,13 @@ int64_t size_argument(const Napi::Value& value, const char* what, double high) {
   return static_cast<int64_t>(size);
 }
 
+// The threads of the last call of this JavaScript thread: starting them takes longer than a small product.
+ThreadPool& pool_of(int threads) {
+  static thread_local std::unique_ptr<ThreadPool> pool;
+  if (pool == nullptr || pool->threads() != threads) pool = std::make_unique<ThreadPool>(threads);
+  return *pool;
+}
+
 Napi::Value run_matmul(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     constexpr double kMaxSize = 1 << 24;  // products of two sizes stay exact
@@ -30,9 +38,8 @@ Napi::Value run_matmul(const Napi::CallbackInfo& info) {
     const auto out = array_argument<float>(info[5], "out", shape.m * shape.n);
     const Kernels& kernels = kernels_argument(info.Env(), info[6]);
     const int threads = info[7].IsUndefined() ? 1 : static_cast<int>(size_argument(info[7], "threads", 256));
-    ThreadPool pool(threads);
     const AlignedBuffer workspace(matmul_workspace(shape, threads));
-    matmul(shape, a.data, b.data, nullptr, Activation::none, out.data, {kernels, pool, workspace.data()});
+    matmul(shape, a.data, b.data, nullptr, Activation::none, out.data, {kernels, pool_of(threads), workspace.data()});
     return info.Env().Undefined();
   });
 }
