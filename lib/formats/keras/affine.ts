@@ -83,7 +83,7 @@ export function rescaling(reader: LayerReader): Affine {
     const channels = reader.shapeOf(reader.value.node).at(-1);
     const fits = (list.length === 1 || list.length === channels) && list.every((element) => typeof element === 'number');
     if (!fits) throw new NotTaken(`its ${key} is neither one number nor one per channel`, 'Apply it to the data instead.');
-    return Float64Array.from(list as number[]);
+    return Float64Array.from(list);
   };
   const [scale, offset] = [numbers('scale', 1), numbers('offset', 0)];
   const read = (): { scale: Float64Array; offset: Float64Array } => {

@@ -24,7 +24,7 @@ export function inputShape(layer: KerasLayer, layers: readonly KerasLayer[], opt
   const given = options.inputShape;
   const told = dimensions?.map((dimension) => (typeof dimension === 'number' ? dimension : '?')).join(', ');
   if (given === undefined) {
-    if (dimensions?.every((dimension) => typeof dimension === 'number')) return dimensions as number[];
+    if (dimensions?.every((dimension) => typeof dimension === 'number')) return dimensions;
     const message = told === undefined ? 'the file does not say the shape of the input' : `the file leaves the input shape open: [${told}]`;
     throw new PcqatError('ERR_OPTION', message, { where: place, remedy: 'Give the option inputShape, without the batch.' });
   }
