@@ -25,12 +25,12 @@ export interface SavableLayersModel {
  * @throws PcqatError `ERR_OPTION` for options that do not fit; `ERR_NON_FINITE` for NaN or infinity in weights
  * @example
  * ```ts
- * import { layers, sequential } from '@tensorflow/tfjs-layers';
- * import '@tensorflow/tfjs-backend-cpu';
- * import { fromLayersModel } from 'pcqat/tfjs';
- * const tfModel = sequential({ layers: [layers.dense({ units: 3, inputShape: [4], activation: 'relu' })] });
- * const { model } = await fromLayersModel(tfModel);
- * console.log(model.graph.nodes.map(({ op }) => op)); // [ 'input', 'dense', 'relu' ]
+ * import { encodeTfjs, zoo } from 'pcqat';
+ * import { fromLayersModel, type SavableLayersModel } from 'pcqat/tfjs';
+ * // In place of a model of @tensorflow/tfjs-layers.
+ * const layersModel: SavableLayersModel = { save: (handler) => handler.save(encodeTfjs(zoo.lenet5())) };
+ * const { model } = await fromLayersModel(layersModel);
+ * console.log(model.graph.nodes.length);
  * ```
  */
 export async function fromLayersModel(model: SavableLayersModel, options: ImportOptions = {}): Promise<ImportedModel> {
