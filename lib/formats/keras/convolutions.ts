@@ -85,6 +85,9 @@ export function convolution(reader: LayerReader, rank: Rank): string {
 /** DepthwiseConv1D and DepthwiseConv2D. */
 export function depthwise(reader: LayerReader, rank: Rank): string {
   const { value } = reader;
+  if (reader.isTfjs && reader.config.pair('dilation_rate', [1, 1]).some((dilation) => dilation !== 1)) {
+    throw new NotTaken('tfjs ignores the dilation of this layer, Keras and pcqat do not', 'Import the Keras file.');
+  }
   const depthMultiplier = reader.config.number('depth_multiplier', 1);
   const attributes = { ...window(reader, rank), op: rank === 1 ? 'depthwiseConv1d' : 'depthwiseConv2d', depthMultiplier };
   return finish(reader, value, attributes, withAffine(reader, value, stored(reader, DEPTHWISE_KERNEL), true));

@@ -50,6 +50,7 @@ export function encodeNode(node: GraphNode, context: EncodeContext): EncodedNode
     case 'conv2d':
       return one('Conv2D', { filters: node.filters, ...window2d(node), use_bias: node.useBias, ...LINEAR });
     case 'depthwiseConv2d':
+      if (node.dilation.some((dilation) => dilation !== 1)) return unsupported(node, ...DILATED);
       return one(
         'DepthwiseConv2D',
         { depth_multiplier: node.depthMultiplier, ...window2d(node), use_bias: node.useBias, ...LINEAR },
@@ -69,6 +70,7 @@ export function encodeNode(node: GraphNode, context: EncodeContext): EncodedNode
         ...LINEAR,
       });
     case 'depthwiseConv1d':
+      if (node.dilation !== 1) return unsupported(node, ...DILATED);
       return asImage(node, context, 'DepthwiseConv2D', { depth_multiplier: node.depthMultiplier }, DEPTHWISE);
     case 'conv2dTranspose': {
       const { filters, kernelSize, strides, padding, useBias } = node;
@@ -129,6 +131,7 @@ export function encodeNode(node: GraphNode, context: EncodeContext): EncodedNode
 }
 
 const LINEAR = { activation: 'linear' };
+const DILATED = ["tfjs-layers' DepthwiseConv2D ignores its dilation", 'Use a larger kernel without dilation.'] as const;
 
 function unsupported(node: GraphNode, reason: string, remedy: string): UnsupportedNode {
   return { name: node.name, op: node.op, reason, remedy };
