@@ -107,6 +107,7 @@ export type { ImportCheck, ImportedModel, ImportFormat, ImportOptions, Unsupport
 export { UnsupportedNodesError } from './formats/import/unsupported.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
+export { encodeTfjs, type TfjsArtifacts, writeTfjs } from './formats/tfjs/write.js';
 export { inspectTflite, type TensorSummary, type TfliteLayerSummary, type TfliteSummary } from './formats/tflite/inspect.js';
 export { readTflite, readTfliteFile } from './formats/tflite/read.js';
 export type { TfliteModel, TfliteOperator, TfliteTensor } from './formats/tflite/types.js';

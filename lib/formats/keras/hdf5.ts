@@ -1,0 +1,123 @@
+import { Worker } from 'node:worker_threads';
+import { PcqatError } from '../../errors.js';
+import { halfToFloat } from './half.js';
+import type { H5Dataset, H5Tree } from './hdf5-reader.js';
+import type { WorkerAnswer, WorkerInput } from './hdf5-worker.js';
+
+/** Limits and, for tests, the library of {@link openHdf5}. */
+export interface Hdf5Options {
+  /** Names in the root below which the file is looked at. */
+  readonly roots: readonly string[];
+  /** Most milliseconds from start to end. Default: 10 s and 1 s for every 10 MB. */
+  readonly timeout?: number;
+  /** Module specifier of h5wasm. */
+  readonly library?: string;
+}
+
+/** An HDF5 file whose structure was read. Close it. */
+export interface Hdf5File {
+  readonly tree: H5Tree;
+  /**
+   * Values of datasets as f32, by path.
+   *
+   * @throws PcqatError `ERR_UNSUPPORTED` for other types than floats; `ERR_FORMAT` when they cannot be read or are larger than a file of
+   *   this size can hold
+   */
+  read(datasets: readonly H5Dataset[]): Promise<ReadonlyMap<string, Float32Array>>;
+  close(): Promise<void>;
+}
+
+const MIB = 2 ** 20;
+/** Space for the library, and for small files that compress well. */
+const CONSTANT_MEMORY = 64 * MIB;
+
+/**
+ * Opens an HDF5 file with the optional peer `h5wasm` in a worker thread, where time and memory are bounded: the library is C made for files
+ * that one trusts. The bytes go to the worker; the caller's array is empty afterwards.
+ *
+ * @throws PcqatError `ERR_MISSING_PEER` without h5wasm; `ERR_FORMAT` for a file that is damaged, takes too long or too much memory
+ */
+export async function openHdf5(bytes: Uint8Array, where: string, options: Hdf5Options): Promise<Hdf5File> {
+  const { roots, timeout = 10_000 + bytes.length / 10_000, library = 'h5wasm' } = options;
+  const size = bytes.length;
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+  const input: WorkerInput = { bytes: own, roots, library, memory: CONSTANT_MEMORY + 2 * size };
+  const worker = new Worker(new URL('./hdf5-worker.js', import.meta.url), {
+    workerData: input,
+    transferList: [own.buffer as ArrayBuffer],
+    resourceLimits: { maxOldGenerationSizeMb: 256 + Math.ceil(size / MIB), maxYoungGenerationSizeMb: 32, stackSizeMb: 4 },
+    // HDF5 writes its error stack there.
+    stdout: true,
+    stderr: true,
+  });
+  const failed = (reason: string): PcqatError =>
+    new PcqatError('ERR_FORMAT', `it cannot be read as HDF5: ${reason}`, { where, remedy: 'The file is damaged; save the model again.' });
+  const started = performance.now();
+  const next = (): Promise<WorkerAnswer> => answerOf(worker, timeout - (performance.now() - started), failed);
+  const close = async (): Promise<void> => void (await worker.terminate());
+  try {
+    const answer = await next();
+    if ('missing' in answer) throw missingPeer(where);
+    if (!('tree' in answer)) throw failed('failed' in answer ? answer.failed : 'no answer');
+    return {
+      tree: answer.tree,
+      read: async (datasets) => {
+        checkDatasets(datasets, size, where);
+        worker.postMessage(datasets);
+        const values = await next();
+        if (!('arrays' in values)) throw failed('failed' in values ? values.failed : 'no answer');
+        return new Map(datasets.map((dataset, i) => [dataset.path, toFloat32(dataset, values.arrays[i] ?? new Uint8Array())]));
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function missingPeer(where: string): PcqatError {
+  return new PcqatError('ERR_MISSING_PEER', 'h5wasm, which reads HDF5 files, is not installed', {
+    where,
+    remedy: 'Run `npm install h5wasm`.',
+  });
+}
+
+/** The worker's next message; it is ended when it gives none in time. */
+async function answerOf(worker: Worker, milliseconds: number, failed: (reason: string) => PcqatError): Promise<WorkerAnswer> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<WorkerAnswer>((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', (error) => reject(failed(error.message)));
+      worker.once('exit', () => reject(failed('the library ended')));
+      timer = setTimeout(() => reject(failed('it takes too long')), Math.max(milliseconds, 0));
+    });
+  } finally {
+    clearTimeout(timer);
+    ['message', 'error', 'exit'].forEach((event) => worker.removeAllListeners(event));
+    worker.on('error', () => undefined);
+  }
+}
+
+/** Compressed and never written datasets can claim any size. */
+function checkDatasets(datasets: readonly H5Dataset[], size: number, where: string): void {
+  const odd = datasets.find(({ dtype }) => dtype === 'other');
+  if (odd !== undefined) {
+    throw new PcqatError('ERR_UNSUPPORTED', `the weights '${odd.path}' are no floating-point numbers`, {
+      where,
+      remedy: 'Save the model with float32 weights, before any quantization.',
+    });
+  }
+  const total = datasets.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (total > Math.max(4 * size, CONSTANT_MEMORY / 2)) {
+    throw new PcqatError('ERR_FORMAT', `its weights claim to have ${total} bytes, but the file has ${size}`, { where });
+  }
+}
+
+function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
+  const { buffer, byteOffset, byteLength } = bytes;
+  if (dtype === 'float64') return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8));
+  if (dtype === 'float16') return halfToFloat(new Uint16Array(buffer, byteOffset, byteLength / 2));
+  return new Float32Array(buffer, byteOffset, byteLength / 4);
+}

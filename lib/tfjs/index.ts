@@ -1,0 +1,1 @@
+export { fromLayersModel, type LayersModelArtifacts, type SavableLayersModel } from './layers-model.js';
