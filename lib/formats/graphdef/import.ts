@@ -24,6 +24,8 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
   const context = new GraphContext(assembler, nodes, new Constants(new ReadBudget(bytes.length)), order);
   context.output = output.name;
   context.values.set(input.name, assembler.add({ op: 'input', name: input.name, inputs: [], shape: inputShapeOf(nodes, input, options) }));
+  // Constants first: the bias of a convolution is made after it.
+  for (const node of order) if (node !== input) context.constants.register(node);
   for (const node of order) translate(context, node);
   const value = context.values.get(output.name);
   if (value === undefined && assembler.complete) throw damaged(output.where, 'the output is constant');
@@ -31,7 +33,7 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
 }
 
 function translate(context: GraphContext, node: NodeDef): void {
-  if (context.values.has(node.name) || context.constants.register(node)) return;
+  if (context.values.has(node.name) || context.constants.has(node.name)) return;
   if (node.inputs.length > 0 && isShape(node)) return;
   const first = node.inputs.map(({ name }) => context.values.get(name)).find((value) => value !== undefined);
   const value = attempt(
