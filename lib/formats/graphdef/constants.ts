@@ -1,7 +1,8 @@
 import type { Shape } from '../../graph/types.js';
 import { Refusal } from '../import/attempt.js';
+import type { ReadBudget } from '../import/budget.js';
 import type { NodeDef } from './parse.js';
-import { floatsOf, integersOfTensor, type ReadBudget, type TensorProto } from './tensor.js';
+import { floatsOf, integersOfTensor, type TensorProto } from './tensor.js';
 import { damaged } from './wire.js';
 
 /** A constant or what is computed from constants alone. */

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { ModelAssembler } from '../import/assemble.js';
 import { attempt, Refusal } from '../import/attempt.js';
+import { ReadBudget } from '../import/budget.js';
 import { readBytes } from '../import/read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { findInput, findOutput, inputShapeOf, orderNodes } from './bounds.js';
@@ -8,7 +9,6 @@ import { Constants } from './constants.js';
 import { GraphContext } from './context.js';
 import { TRANSLATIONS } from './operators.js';
 import { type NodeDef, parseGraphDef } from './parse.js';
-import { ReadBudget } from './tensor.js';
 import { damaged } from './wire.js';
 
 /** Reads a frozen TensorFlow graph; batch normalization stays a layer of its own. */
@@ -21,7 +21,7 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
   const order = orderNodes(nodes, output, input);
   if (!order.includes(input)) throw damaged(file, `'${output.name}' does not depend on '${input.name}'`);
   const assembler = new ModelAssembler(path.parse(file).name, 'graphdef', file);
-  const context = new GraphContext(assembler, nodes, new Constants(new ReadBudget(bytes.length)), order);
+  const context = new GraphContext(assembler, nodes, new Constants(new ReadBudget(file, bytes.length, 3)), order);
   context.output = output.name;
   context.values.set(input.name, assembler.add({ op: 'input', name: input.name, inputs: [], shape: inputShapeOf(nodes, input, options) }));
   // Constants first: the bias of a convolution is made after it.

@@ -1,5 +1,6 @@
 import type { Shape } from '../../graph/types.js';
 import { halfToFloat, halvesToFloats } from '../float16.js';
+import type { ReadBudget } from '../import/budget.js';
 import { damaged, type Field, fieldsOf, integersOf } from './wire.js';
 
 /** A constant of the file. Its values stay where they are until they are asked for. */
@@ -64,24 +65,10 @@ export function parseTensor(message: Uint8Array, where: string): TensorProto {
   return { dtype, shape, elements, content, message };
 }
 
-/** Elements of all constants that were read: a few values may stand for many, but not for any number. */
-export class ReadBudget {
-  #bytes: number;
-
-  constructor(fileBytes: number) {
-    this.#bytes = 3 * fileBytes + 2 ** 24;
-  }
-
-  charge(bytes: number, where: string): void {
-    this.#bytes -= bytes;
-    if (this.#bytes < 0) throw damaged(where, 'its constants are much larger than the file');
-  }
-}
-
 /** The values as f32. */
 export function floatsOf(tensor: TensorProto, budget: ReadBudget, where: string): Float32Array {
   const { dtype, elements, content } = tensor;
-  budget.charge(4 * elements, where);
+  budget.charge(4 * elements);
   if (content.length === 0) return repeated(tensor, where);
   switch (dtype) {
     case DT_FLOAT: // a copy: aligned, and not holding the file in memory

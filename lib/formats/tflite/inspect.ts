@@ -1,4 +1,5 @@
 import { brotliCompressSync, constants, deflateRawSync, gzipSync } from 'node:zlib';
+import { halvesToFloats } from '../float16.js';
 import { readTflite } from './read.js';
 import type { TfliteModel, TfliteTensor } from './types.js';
 
@@ -187,6 +188,8 @@ function elements({ dtype, data = new Uint8Array() }: TfliteTensor): ArrayLike<n
       return new Int16Array(buffer);
     case 'int32':
       return new Int32Array(buffer);
+    case 'float16':
+      return halvesToFloats(data);
     case 'float32':
       return new Float32Array(buffer);
   }

@@ -29,6 +29,7 @@ export const CUSTOM_OPERATOR = 32;
 /** Element types that pcqat handles, with their number in the schema and bytes per element. */
 export const TENSOR_TYPES = {
   float32: { code: 0, bytes: 4 },
+  float16: { code: 1, bytes: 2 },
   int32: { code: 2, bytes: 4 },
   uint8: { code: 3, bytes: 1 },
   int16: { code: 7, bytes: 2 },
@@ -126,6 +127,7 @@ export const OPERATOR_SCHEMAS: Readonly<Record<string, OperatorSchema>> = {
   PAD: { code: 34, optionsType: 22, fields: [], int8Version: 2 },
   MEAN: { code: 40, optionsType: 27, fields: [{ name: 'keepDims', kind: 'bool' }], int8Version: 2 },
   SQUEEZE: { code: 43, optionsType: 30, fields: [{ name: 'squeezeDims', kind: 'int32s' }], int8Version: 1 },
+  SUB: { code: 41, optionsType: 28, fields: [activation], int8Version: 2 },
   TRANSPOSE_CONV: {
     code: 67,
     optionsType: 49,
