@@ -17,6 +17,7 @@ export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.
 export { quantizeAnnotateLayer, quantizeAnnotateModel, type AnnotatedModel } from './compress/quantization/annotate.js';
 export type { QuantizeConfig } from './compress/quantization/config.js';
 export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/quantization/apply.js';
+export { convertToFloat, type ConvertFloatOptions } from './compress/quantization/convert-float.js';
 export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
 export { fixInputOutputRange, removeInputRange, type FixRangeOptions } from './compress/quantization/input-range.js';

@@ -2,14 +2,12 @@ import type { Dataset } from '../../data/types.js';
 import { PcqatError } from '../../errors.js';
 import type { TfliteModel } from '../../formats/tflite/types.js';
 import type { Model } from '../../graph/model.js';
-import { inferShapes } from '../../graph/shapes.js';
 import { validateGraph } from '../../graph/validate.js';
 import { checkChain } from '../invariants.js';
-import type { EmitContext } from './emit-context.js';
-import { emitLayer } from './emit.js';
+import { emitModel } from './emit-model.js';
 import { int8Layers } from './int8-layers.js';
 import { activationRanges } from './ranges.js';
-import { type Int8Value, TfliteProgram } from './tflite-program.js';
+import { TfliteProgram } from './tflite-program.js';
 
 /** Options of {@link convertToInt8}. */
 export interface ConvertOptions {
@@ -67,27 +65,5 @@ export async function convertToInt8(model: Model, options: ConvertOptions = {}):
     ...(representativeData === undefined ? {} : { representativeData }),
     ...(signal === undefined ? {} : { signal }),
   });
-  const program = new TfliteProgram();
-  const [first, last] = [layers[0], layers.at(-1)];
-  const outputName = last?.output ?? '';
-  const context: EmitContext = { model, program, shapes: inferShapes(model.graph), parameters, output: outputName, images: new Map() };
-  const values = new Map<string, Int8Value>();
-  for (const layer of layers) {
-    const inputs = layer.inputs.map((input) => values.get(input)).filter((value) => value !== undefined);
-    values.set(layer.output, emitLayer(context, layer, inputs));
-  }
-  const input = values.get(first?.output ?? '');
-  const output = values.get(outputName);
-  if (input === undefined || output === undefined || input === output) {
-    throw new PcqatError('ERR_GRAPH', 'the graph has no operator to convert', { where: `graph '${model.graph.name}'` });
-  }
-  return program.model(name, input, toInterface(context, output));
-}
-
-/** The model's output has the rank that the graph gives it, also where operators work on images of height 1. */
-function toInterface({ program, shapes, output }: EmitContext, value: Int8Value): Int8Value {
-  const shape = shapes.get(output) ?? [];
-  if (shape.length === value.shape.length) return value;
-  program.rename(value, `${output}/image`);
-  return program.reshape(output, value, shape);
+  return emitModel(model, layers, parameters, new TfliteProgram(), name);
 }
