@@ -94,6 +94,7 @@ export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/
 export type { LayerDifference } from './evaluate/simulation.js';
 export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
 export type { CertificateMismatch } from './formats/certificate/compare.js';
+export { encodeCHeader, writeCHeader, type CHeaderOptions } from './formats/c-header/write.js';
 export { certificatePath, parseCertificate, readCertificate, writeCertificate } from './formats/certificate/file.js';
 export {
   certificateSchema,
