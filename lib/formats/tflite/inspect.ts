@@ -124,11 +124,13 @@ export interface WeightedOperator {
   readonly axis: number;
 }
 
-/** The operators with constant weights, in order. */
+/** The operators with constant weights, in order; float16 ones are looked up behind the operator that widens them. */
 export function weightedOperators(model: TfliteModel): WeightedOperator[] {
+  const widened = new Map(model.operators.filter(({ op }) => op === 'DEQUANTIZE').map(({ inputs, outputs }) => [outputs[0], inputs[0]]));
   return model.operators.flatMap(({ op, inputs, outputs }, index) => {
     const axis = CHANNEL_AXIS[op];
-    const kernel = inputs[WEIGHT_INPUT] ?? -1;
+    const given = inputs[WEIGHT_INPUT] ?? -1;
+    const kernel = widened.get(given) ?? given;
     const weight = model.tensors[kernel];
     if (axis === undefined || weight?.data === undefined || weight.shape[axis] === undefined) return [];
     // Kernels of our files are called `<layer>/kernel`; foreign files name them in many ways.
