@@ -27,6 +27,9 @@ const UNARY = new Map<string, (a: number) => number>([
   ['Neg', (a) => -a],
 ]);
 
+/** Operators that give the values of their first input another shape or element type. */
+const RESHAPING = new Set(['Reshape', 'Squeeze', 'ExpandDims', 'Cast']);
+
 /** Deeper arithmetic than any batch normalization's; bounds the work, which may double with each level. */
 const MAX_DEPTH = 8;
 
@@ -57,7 +60,11 @@ export class Constants {
     let known: Known | undefined;
     if (node.op === 'Const') known = { source: node, depth: 0 };
     else if (PASSING.has(node.op)) known = first;
-    else if ((BINARY.has(node.op) && inputs.length === 2) || (UNARY.has(node.op) && inputs.length === 1)) {
+    else if (
+      (BINARY.has(node.op) && inputs.length === 2) ||
+      (UNARY.has(node.op) && inputs.length === 1) ||
+      (RESHAPING.has(node.op) && inputs.length >= 1)
+    ) {
       const depth = 1 + Math.max(...inputs.map((input) => input?.depth ?? Infinity));
       if (depth <= MAX_DEPTH) known = { source: node, depth };
     }
@@ -78,6 +85,7 @@ export class Constants {
       return { shape: tensor.shape, values: () => floatsOf(tensor, this.#budget, source.where) };
     }
     const [first, second] = source.inputs.map((input) => this.get(input.name));
+    if (RESHAPING.has(source.op) && first !== undefined) return { shape: this.#shapeAfter(source, first.shape), values: first.values };
     const unary = UNARY.get(source.op);
     const binary = BINARY.get(source.op);
     if (unary !== undefined && first !== undefined) return { shape: first.shape, values: () => first.values().map(unary) };
@@ -88,6 +96,21 @@ export class Constants {
   /** The node that holds or computes a constant. */
   source(name: string): NodeDef {
     return this.#lookup(name).source;
+  }
+
+  #shapeAfter(node: NodeDef, shape: Shape): Shape {
+    if (node.op === 'Cast') return shape;
+    const axes = node.op === 'Squeeze' ? node.integers('squeeze_dims') : this.integers(node.inputs[1]?.name ?? '');
+    const axisOf = (axis: number, rank: number): number => (axis < 0 ? axis + rank : axis);
+    if (node.op === 'Squeeze') {
+      const removed = axes.map((axis) => axisOf(axis, shape.length));
+      return shape.filter((dimension, i) => dimension !== 1 || (removed.length > 0 && !removed.includes(i)));
+    }
+    if (node.op === 'ExpandDims') return shape.toSpliced(axisOf(axes[0] ?? 0, shape.length + 1), 0, 1);
+    const known = axes.reduce((product, dimension) => (dimension === -1 ? product : product * dimension), 1);
+    const result = axes.map((dimension) => (dimension === -1 ? count(shape) / known : dimension));
+    if (count(result) === count(shape) && result.every((dimension) => Number.isInteger(dimension) && dimension >= 0)) return result;
+    throw damaged(node.where, `it makes [${axes.join(', ')}] out of [${shape.join(', ')}]`);
   }
 
   #lookup(name: string): Known {
