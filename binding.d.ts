@@ -483,7 +483,8 @@ export interface CompressionFunctions {
 export interface IntegerTensorSpec {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: 'int8' | 'uint8' | 'int16' | 'int32' | 'float32';
+  /** `float16` may be in files; the integer executor does not take it. */
+  readonly dtype: 'int8' | 'uint8' | 'int16' | 'int32' | 'float16' | 'float32';
   /** f32 values as stored in the file; length 1, or one per channel along `axis`. Empty when not quantized. */
   readonly scale: Float32Array;
   readonly zeroPoint: Int32Array;

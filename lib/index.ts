@@ -17,6 +17,7 @@ export type { CompressionNotice, NoticeCode, OnNotice } from './compress/notice.
 export { quantizeAnnotateLayer, quantizeAnnotateModel, type AnnotatedModel } from './compress/quantization/annotate.js';
 export type { QuantizeConfig } from './compress/quantization/config.js';
 export { quantizeApply, quantizeModel, type QuantizeOptions } from './compress/quantization/apply.js';
+export { convertToFloat, type ConvertFloatOptions } from './compress/quantization/convert-float.js';
 export { convertToInt8, type ConvertOptions } from './compress/quantization/convert.js';
 export { stripClusteringCqat } from './compress/quantization/cqat.js';
 export { fixInputOutputRange, removeInputRange, type FixRangeOptions } from './compress/quantization/input-range.js';
@@ -93,6 +94,7 @@ export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/
 export type { LayerDifference } from './evaluate/simulation.js';
 export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
 export type { CertificateMismatch } from './formats/certificate/compare.js';
+export { encodeCHeader, writeCHeader, type CHeaderOptions } from './formats/c-header/write.js';
 export { certificatePath, parseCertificate, readCertificate, writeCertificate } from './formats/certificate/file.js';
 export {
   certificateSchema,

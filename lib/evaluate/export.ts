@@ -7,8 +7,8 @@ import { writeTflite } from '../formats/tflite/write.js';
 import type { Model } from '../graph/model.js';
 import { certifyExport, type CertifyOptions } from './certify.js';
 
-/** Options of {@link exportInt8}. */
-export interface ExportOptions extends ConvertOptions, Omit<CertifyOptions, 'data'> {
+/** Options of {@link exportInt8}. A certificate is about int8 inputs and outputs; files with others are made by {@link convertToInt8}. */
+export interface ExportOptions extends Omit<ConvertOptions, 'inputOutput'>, Omit<CertifyOptions, 'data'> {
   /** What simulation, file and foreign runtime are compared on; labels are not looked at. A test set, for one. */
   readonly data: Dataset;
 }

@@ -45,6 +45,13 @@ export class Int8Runner {
 
   constructor(model: TfliteModel, options: Int8Options = {}) {
     const { IntegerSession } = loadBinding();
+    const half = model.tensors.find(({ dtype }) => dtype === 'float16');
+    if (half !== undefined) {
+      throw new PcqatError('ERR_UNSUPPORTED', 'it holds float16 weights and is no integer model', {
+        where: `tensor '${half.name}'`,
+        remedy: 'Import it with importModel and use evaluate or predict.',
+      });
+    }
     this.#session = new IntegerSession(model, options.threads === undefined ? {} : { threads: options.threads });
     // The session has checked that there is exactly one of each.
     this.input = model.tensors[model.inputs[0] ?? -1] as TfliteTensor;

@@ -2,14 +2,13 @@ import type { Dataset } from '../../data/types.js';
 import { PcqatError } from '../../errors.js';
 import type { TfliteModel } from '../../formats/tflite/types.js';
 import type { Model } from '../../graph/model.js';
-import { inferShapes } from '../../graph/shapes.js';
 import { validateGraph } from '../../graph/validate.js';
 import { checkChain } from '../invariants.js';
-import type { EmitContext } from './emit-context.js';
-import { emitLayer } from './emit.js';
+import { emitModel } from './emit-model.js';
+import { withFloatInterface } from './float-interface.js';
 import { int8Layers } from './int8-layers.js';
 import { activationRanges } from './ranges.js';
-import { type Int8Value, TfliteProgram } from './tflite-program.js';
+import { TfliteProgram } from './tflite-program.js';
 
 /** Options of {@link convertToInt8}. */
 export interface ConvertOptions {
@@ -17,13 +16,18 @@ export interface ConvertOptions {
   readonly representativeData?: Dataset;
   /** How many of them to look at, from the first. Default 500. */
   readonly samples?: number;
+  /**
+   * Element type of the file's input and output. With `'float'` a `QUANTIZE` and a `DEQUANTIZE` stand around the same int8 operators, so
+   * that applications pass real numbers. Default `'int8'`.
+   */
+  readonly inputOutput?: 'int8' | 'float';
   /** Description in the file. Default: the graph's name. */
   readonly name?: string;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Converts a model to full-integer int8 (int8 in and out), as the reference's converter does (spec 5.1).
+ * Converts a model to full-integer int8 (int8 in and out, unless `inputOutput` is `'float'`), as the reference's converter does (spec 5.1).
  *
  * - Weights: int8, symmetric, one scale per output channel (dense: one scale). A fake-quantized weight keeps its codes through batch-norm
  *   folding, so zeros and codebooks survive; other weights are quantized by their content.
@@ -55,9 +59,12 @@ export interface ConvertOptions {
  * ```
  */
 export async function convertToInt8(model: Model, options: ConvertOptions = {}): Promise<TfliteModel> {
-  const { samples = 500, name = model.graph.name, representativeData, signal } = options;
+  const { samples = 500, name = model.graph.name, inputOutput = 'int8', representativeData, signal } = options;
   if (!Number.isInteger(samples) || samples < 1) {
     throw new PcqatError('ERR_OPTION', `samples is ${samples} but must be an integer of at least 1`, { where: 'samples' });
+  }
+  if (inputOutput !== 'int8' && inputOutput !== 'float') {
+    throw new PcqatError('ERR_OPTION', `inputOutput is '${String(inputOutput)}' but must be 'int8' or 'float'`, { where: 'inputOutput' });
   }
   validateGraph(model.graph);
   for (const parameter of model.chains.keys()) checkChain(model, parameter);
@@ -67,27 +74,6 @@ export async function convertToInt8(model: Model, options: ConvertOptions = {}):
     ...(representativeData === undefined ? {} : { representativeData }),
     ...(signal === undefined ? {} : { signal }),
   });
-  const program = new TfliteProgram();
-  const [first, last] = [layers[0], layers.at(-1)];
-  const outputName = last?.output ?? '';
-  const context: EmitContext = { model, program, shapes: inferShapes(model.graph), parameters, output: outputName, images: new Map() };
-  const values = new Map<string, Int8Value>();
-  for (const layer of layers) {
-    const inputs = layer.inputs.map((input) => values.get(input)).filter((value) => value !== undefined);
-    values.set(layer.output, emitLayer(context, layer, inputs));
-  }
-  const input = values.get(first?.output ?? '');
-  const output = values.get(outputName);
-  if (input === undefined || output === undefined || input === output) {
-    throw new PcqatError('ERR_GRAPH', 'the graph has no operator to convert', { where: `graph '${model.graph.name}'` });
-  }
-  return program.model(name, input, toInterface(context, output));
-}
-
-/** The model's output has the rank that the graph gives it, also where operators work on images of height 1. */
-function toInterface({ program, shapes, output }: EmitContext, value: Int8Value): Int8Value {
-  const shape = shapes.get(output) ?? [];
-  if (shape.length === value.shape.length) return value;
-  program.rename(value, `${output}/image`);
-  return program.reshape(output, value, shape);
+  const converted = emitModel(model, layers, parameters, new TfliteProgram(), name);
+  return inputOutput === 'float' ? withFloatInterface(converted) : converted;
 }

@@ -4,7 +4,7 @@ import type { Shape } from '../../graph/types.js';
 import { imageOf, type Window } from '../../graph/windows.js';
 import type { Int8Layer } from './int8-layers.js';
 import type { ActivationParameters } from './parameters.js';
-import type { Int8Value, TfliteProgram } from './tflite-program.js';
+import type { TfliteValue, TfliteProgram } from './tflite-program.js';
 
 /** What emitting a layer needs. */
 export interface EmitContext {
@@ -16,7 +16,7 @@ export interface EmitContext {
   /** The layer whose output is the model's. */
   readonly output: string;
   /** Values reshaped to images, by tensor. */
-  readonly images: Map<number, Int8Value>;
+  readonly images: Map<number, TfliteValue>;
 }
 
 /** Shape of a layer's output inside the program: `[length, channels]` travels as an image of height 1. */
@@ -25,7 +25,7 @@ export function innerShape({ shapes }: EmitContext, { output }: Int8Layer): Shap
 }
 
 /** The value as the operators take it: `[length, channels]` (only the model's input is so) as an image of height 1. */
-export function asImage({ program, images }: EmitContext, value: Int8Value, name: string): Int8Value {
+export function asImage({ program, images }: EmitContext, value: TfliteValue, name: string): TfliteValue {
   if (value.shape.length !== 2) return value;
   const image = images.get(value.tensor) ?? program.reshape(`${name}/image`, value, imageOf(value.shape));
   images.set(value.tensor, image);
@@ -33,12 +33,13 @@ export function asImage({ program, images }: EmitContext, value: Int8Value, name
 }
 
 /** The tensor of a layer's output with the scale and zero point of its range. */
-export function outputOf(context: EmitContext, layer: Int8Layer): Int8Value {
+export function outputOf(context: EmitContext, layer: Int8Layer): TfliteValue {
   return context.program.activation(layer.output, innerShape(context, layer), parametersOf(context, layer));
 }
 
-export function parametersOf({ parameters }: EmitContext, { output }: Int8Layer): ActivationParameters {
-  const found = parameters.get(output);
+/** In a float program they mean nothing. */
+export function parametersOf({ parameters, program }: EmitContext, { output }: Int8Layer): ActivationParameters {
+  const found = program.isFloat ? { scale: 0, zeroPoint: 0 } : parameters.get(output);
   if (found === undefined) throw new PcqatError('ERR_INTERNAL', 'the layer has no range', { where: `layer '${output}'` });
   return found;
 }

@@ -2,16 +2,16 @@ import type { ActivationNode } from '../../graph/types.js';
 import { type EmitContext, fused, innerShape, outputOf, parametersOf, sameParameters } from './emit-context.js';
 import type { Int8Layer } from './int8-layers.js';
 import { type ActivationParameters, TANH_PARAMETERS, UNIT_PARAMETERS } from './parameters.js';
-import type { Int8Value } from './tflite-program.js';
+import type { TfliteValue } from './tflite-program.js';
 
 /** From this ratio of input · input to output scales on, MUL has another version. */
 const LARGE_MULTIPLIER = 1;
 
-export function emitAdd(context: EmitContext, layer: Int8Layer, inputs: readonly Int8Value[]): Int8Value {
+export function emitAdd(context: EmitContext, layer: Int8Layer, inputs: readonly TfliteValue[]): TfliteValue {
   return context.program.operator('ADD', tensorsOf(inputs), outputOf(context, layer), fused(layer));
 }
 
-export function emitMultiply(context: EmitContext, layer: Int8Layer, inputs: readonly Int8Value[]): Int8Value {
+export function emitMultiply(context: EmitContext, layer: Int8Layer, inputs: readonly TfliteValue[]): TfliteValue {
   const output = outputOf(context, layer);
   const ratio = inputs.reduce((product, { scale }) => Math.fround(product * scale), 1) / output.scale;
   const version = ratio >= LARGE_MULTIPLIER ? 3 : 2;
@@ -19,10 +19,10 @@ export function emitMultiply(context: EmitContext, layer: Int8Layer, inputs: rea
 }
 
 /** All sides of a concatenation have one scale and zero point: inputs that could not take the output's are requantized. */
-export function emitConcat(context: EmitContext, layer: Int8Layer, inputs: readonly Int8Value[]): Int8Value {
+export function emitConcat(context: EmitContext, layer: Int8Layer, inputs: readonly TfliteValue[]): TfliteValue {
   const { program } = context;
   const parameters = parametersOf(context, layer);
-  const requantized = new Map<number, Int8Value>();
+  const requantized = new Map<number, TfliteValue>();
   const parts = inputs.map((input) => {
     if (sameParameters(input, parameters)) return input;
     const name = `${layer.output}/input${requantized.size + 1}`;
@@ -35,9 +35,9 @@ export function emitConcat(context: EmitContext, layer: Int8Layer, inputs: reado
   return program.operator('CONCATENATION', tensorsOf(parts), output, { axis: output.shape.length, fusedActivationFunction: 'NONE' });
 }
 
-export function emitActivation(context: EmitContext, layer: Int8Layer, node: ActivationNode, input: Int8Value): Int8Value {
+export function emitActivation(context: EmitContext, layer: Int8Layer, node: ActivationNode, input: TfliteValue): TfliteValue {
   const { program } = context;
-  const emit = (op: string, parameters: ActivationParameters): Int8Value =>
+  const emit = (op: string, parameters: ActivationParameters): TfliteValue =>
     program.operator(op, [input.tensor], program.activation(layer.output, innerShape(context, layer), parameters));
   switch (node.op) {
     case 'relu':
@@ -57,10 +57,10 @@ export function emitActivation(context: EmitContext, layer: Int8Layer, node: Act
  * TFLite's HARD_SWISH cannot make its scale more than 128 times finer than its input's, which only a range that is almost 0 asks for (all
  * inputs below −3).
  */
-function hardSwishParameters(input: Int8Value, { scale, zeroPoint }: ActivationParameters): ActivationParameters {
+function hardSwishParameters(input: TfliteValue, { scale, zeroPoint }: ActivationParameters): ActivationParameters {
   return { scale: Math.max(scale, Math.fround(input.scale / 127)), zeroPoint };
 }
 
-function tensorsOf(values: readonly Int8Value[]): number[] {
+function tensorsOf(values: readonly TfliteValue[]): number[] {
   return values.map(({ tensor }) => tensor);
 }

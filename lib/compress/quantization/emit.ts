@@ -6,10 +6,10 @@ import { emitActivation, emitAdd, emitConcat, emitMultiply } from './emit-elemen
 import { emitBatchNorm, emitConvolution, emitDense, emitDepthwise, emitTransposedConvolution } from './emit-weighted.js';
 import type { Int8Layer } from './int8-layers.js';
 import { UNIT_PARAMETERS } from './parameters.js';
-import type { Int8Value } from './tflite-program.js';
+import type { TfliteValue } from './tflite-program.js';
 
 /** Adds the TFLite operators of a layer; returns its output. */
-export function emitLayer(context: EmitContext, layer: Int8Layer, values: readonly Int8Value[]): Int8Value {
+export function emitLayer(context: EmitContext, layer: Int8Layer, values: readonly TfliteValue[]): TfliteValue {
   const { program, shapes } = context;
   const { node } = layer;
   if (node.op === 'input') return program.activation(layer.output, shapes.get(layer.output) ?? [], parametersOf(context, layer));
@@ -70,7 +70,7 @@ export function emitLayer(context: EmitContext, layer: Int8Layer, values: readon
   }
 }
 
-function emitPool(context: EmitContext, layer: Int8Layer, node: Pool1dNode | Pool2dNode, input: Int8Value): Int8Value {
+function emitPool(context: EmitContext, layer: Int8Layer, node: Pool1dNode | Pool2dNode, input: TfliteValue): TfliteValue {
   const window = windowOf(node);
   const [filterHeight, filterWidth] = window.size;
   const op = node.op === 'maxPool1d' || node.op === 'maxPool2d' ? 'MAX_POOL_2D' : 'AVERAGE_POOL_2D';
@@ -79,20 +79,20 @@ function emitPool(context: EmitContext, layer: Int8Layer, node: Pool1dNode | Poo
 }
 
 /** Half-pixel centres, as TF2; for nearest they give the same pixels as none, without rounding errors at whole numbers. */
-function emitUpsampling(context: EmitContext, layer: Int8Layer, node: UpSampling2dNode, input: Int8Value): Int8Value {
+function emitUpsampling(context: EmitContext, layer: Int8Layer, node: UpSampling2dNode, input: TfliteValue): TfliteValue {
   const output = like(context, layer, input);
   const size = context.program.integers(`${node.name}/size`, [2], output.shape.slice(0, 2));
   const op = node.interpolation === 'nearest' ? 'RESIZE_NEAREST_NEIGHBOR' : 'RESIZE_BILINEAR';
   return context.program.operator(op, [input.tensor, size], output, { alignCorners: false, halfPixelCenters: true });
 }
 
-function emitPadding(context: EmitContext, layer: Int8Layer, node: ZeroPad2dNode, input: Int8Value): Int8Value {
+function emitPadding(context: EmitContext, layer: Int8Layer, node: ZeroPad2dNode, input: TfliteValue): TfliteValue {
   const [[top, bottom], [left, right]] = node.padding;
   const paddings = context.program.integers(`${node.name}/paddings`, [4, 2], [0, 0, top, bottom, left, right, 0, 0]);
   return context.program.operator('PAD', [input.tensor, paddings], like(context, layer, input));
 }
 
 /** The tensor of a layer's output with its input's scale and zero point. */
-function like(context: EmitContext, layer: Int8Layer, input: Int8Value): Int8Value {
+function like(context: EmitContext, layer: Int8Layer, input: TfliteValue): TfliteValue {
   return context.program.activation(layer.output, innerShape(context, layer), input);
 }

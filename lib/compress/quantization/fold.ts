@@ -84,7 +84,7 @@ export function foldWeights(model: Model, options: FoldOptions): Int8Weights {
 }
 
 /** The kernel as training uses it, rounded to its codes in f32 (spec 3.5). */
-function fakeQuantized(
+export function fakeQuantized(
   model: Model,
   parameter: string,
   kernel: Float32Array,
@@ -136,7 +136,7 @@ export function affine(
   return { factors, offsets: beta.map((b, c) => b + (at(bias, c) - at(mean, c)) * at(factors, c)) };
 }
 
-function finite(values: Float32Array, name: string): Float32Array {
+export function finite(values: Float32Array, name: string): Float32Array {
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) throw new PcqatError('ERR_NON_FINITE', `element ${bad} is ${values[bad]}`, { where: `parameter '${name}'` });
   return values;

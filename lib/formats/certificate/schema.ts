@@ -14,7 +14,7 @@ const digest = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex');
 const code = z.int().min(-128).max(127);
 const codes = z.array(code).max(256);
 const steps = z.number().min(0);
-const dtype = z.enum(['int8', 'uint8', 'int16', 'int32', 'float32']);
+const dtype = z.enum(['int8', 'uint8', 'int16', 'int32', 'float16', 'float32']);
 
 /** A tensor of the file: everything that a runtime reads of it. */
 const tensor = z.strictObject({

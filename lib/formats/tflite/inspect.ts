@@ -1,4 +1,5 @@
 import { brotliCompressSync, constants, deflateRawSync, gzipSync } from 'node:zlib';
+import { halvesToFloats } from '../float16.js';
 import { readTflite } from './read.js';
 import type { TfliteModel, TfliteTensor } from './types.js';
 
@@ -123,11 +124,13 @@ export interface WeightedOperator {
   readonly axis: number;
 }
 
-/** The operators with constant weights, in order. */
+/** The operators with constant weights, in order; float16 ones are looked up behind the operator that widens them. */
 export function weightedOperators(model: TfliteModel): WeightedOperator[] {
+  const widened = new Map(model.operators.filter(({ op }) => op === 'DEQUANTIZE').map(({ inputs, outputs }) => [outputs[0], inputs[0]]));
   return model.operators.flatMap(({ op, inputs, outputs }, index) => {
     const axis = CHANNEL_AXIS[op];
-    const kernel = inputs[WEIGHT_INPUT] ?? -1;
+    const given = inputs[WEIGHT_INPUT] ?? -1;
+    const kernel = widened.get(given) ?? given;
     const weight = model.tensors[kernel];
     if (axis === undefined || weight?.data === undefined || weight.shape[axis] === undefined) return [];
     // Kernels of our files are called `<layer>/kernel`; foreign files name them in many ways.
@@ -187,6 +190,8 @@ function elements({ dtype, data = new Uint8Array() }: TfliteTensor): ArrayLike<n
       return new Int16Array(buffer);
     case 'int32':
       return new Int32Array(buffer);
+    case 'float16':
+      return halvesToFloats(data);
     case 'float32':
       return new Float32Array(buffer);
   }

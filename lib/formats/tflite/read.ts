@@ -9,7 +9,7 @@ const MAX_ELEMENTS = 2 ** 31 - 1;
 const MAX_RANK = 8;
 
 /**
- * Reads a .tflite file (one subgraph; 8-, 16- and 32-bit integer and float32 tensors).
+ * Reads a .tflite file (one subgraph; 8-, 16- and 32-bit integer, float16 and float32 tensors).
  *
  * The structure is checked completely: any byte sequence gives a model or an error. Whether the operators make sense is
  * checked when the model is run. Operators that pcqat does not know keep their name and have no options.

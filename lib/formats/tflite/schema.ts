@@ -29,6 +29,7 @@ export const CUSTOM_OPERATOR = 32;
 /** Element types that pcqat handles, with their number in the schema and bytes per element. */
 export const TENSOR_TYPES = {
   float32: { code: 0, bytes: 4 },
+  float16: { code: 1, bytes: 2 },
   int32: { code: 2, bytes: 4 },
   uint8: { code: 3, bytes: 1 },
   int16: { code: 7, bytes: 2 },
@@ -55,6 +56,8 @@ export interface OperatorSchema {
   readonly fields: readonly OptionField[];
   /** Version written for 8-bit integer tensors; TFLite 2.9 accepts all of these. */
   readonly int8Version: number;
+  /** Version written for float tensors. Default 1. */
+  readonly floatVersion?: number;
 }
 
 const activation: OptionField = { name: 'fusedActivationFunction', kind: 'activation' };
@@ -120,19 +123,21 @@ export const OPERATOR_SCHEMAS: Readonly<Record<string, OperatorSchema>> = {
   RELU: { code: 19, optionsType: 0, fields: [], int8Version: 2 },
   RELU6: { code: 21, optionsType: 0, fields: [], int8Version: 2 },
   RESHAPE: { code: 22, optionsType: 17, fields: [{ name: 'newShape', kind: 'int32s' }], int8Version: 1 },
-  RESIZE_BILINEAR: { code: 23, optionsType: 15, fields: [...oldSize, ...resize], int8Version: 3 },
+  RESIZE_BILINEAR: { code: 23, optionsType: 15, fields: [...oldSize, ...resize], int8Version: 3, floatVersion: 3 },
   SOFTMAX: { code: 25, optionsType: 9, fields: [{ name: 'beta', kind: 'float32' }], int8Version: 2 },
   TANH: { code: 28, optionsType: 0, fields: [], int8Version: 2 },
   PAD: { code: 34, optionsType: 22, fields: [], int8Version: 2 },
   MEAN: { code: 40, optionsType: 27, fields: [{ name: 'keepDims', kind: 'bool' }], int8Version: 2 },
   SQUEEZE: { code: 43, optionsType: 30, fields: [{ name: 'squeezeDims', kind: 'int32s' }], int8Version: 1 },
+  SUB: { code: 41, optionsType: 28, fields: [activation], int8Version: 2 },
   TRANSPOSE_CONV: {
     code: 67,
     optionsType: 49,
     fields: [padding, ...strides, activation, { name: 'quantizedBiasType', kind: 'int8' }],
     int8Version: 3,
+    floatVersion: 3,
   },
-  RESIZE_NEAREST_NEIGHBOR: { code: 97, optionsType: 74, fields: resize, int8Version: 3 },
+  RESIZE_NEAREST_NEIGHBOR: { code: 97, optionsType: 74, fields: resize, int8Version: 3, floatVersion: 3 },
   LEAKY_RELU: { code: 98, optionsType: 75, fields: [{ name: 'alpha', kind: 'float32' }], int8Version: 1 },
   QUANTIZE: { code: 114, optionsType: 89, fields: [], int8Version: 2 },
   HARD_SWISH: { code: 117, optionsType: 91, fields: [], int8Version: 1 },

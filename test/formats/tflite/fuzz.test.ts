@@ -72,6 +72,7 @@ describe('damaged and hostile .tflite files', () => {
       try {
         const model = readTflite(file);
         counts.read++;
+        if (model.tensors.some(({ dtype }) => dtype === 'float16')) continue; // Int8Runner turns it away
         const session = new IntegerSession(model, { threads: 1 });
         counts.built++;
         const input = model.tensors[model.inputs[0] ?? -1];
