@@ -27,7 +27,7 @@ function shaped(values: readonly ShapeInteger[], dims: readonly number[] = [valu
   return {
     kind: 'constant',
     dims,
-    values: () => (isKnown ? (values as readonly number[]) : refuse('it depends on the number of examples', 'Use constant shapes.')),
+    values: () => (isKnown ? values : refuse('it depends on the number of examples', 'Use constant shapes.')),
     ...(isKnown ? {} : { shapeIntegers: values }),
   };
 }
@@ -78,6 +78,8 @@ export function foldConstants(context: ImportContext, node: OnnxNode): Constant 
       return convertShape(context, node);
     case 'DequantizeLinear':
       return context.dequantize ? dequantized(context, node, constants) : undefined;
+    case 'ConstantOfShape':
+      return filled(context, node, first);
     default:
       return elementsOf(first.dims) <= LARGEST ? computed(context, node, constants) : undefined;
   }
@@ -141,6 +143,18 @@ function dequantized(context: ImportContext, node: OnnxNode, [stored, scale, zer
   };
 }
 
+/** One number, many times: a few bytes that may stand for any amount of memory. */
+function filled(context: ImportContext, node: OnnxNode, shape: Constant): Constant {
+  const dims = context.integers(shape, 'shape');
+  const tensor = node.attributes.get('value')?.tensor;
+  const count = elementsOf(dims);
+  if (dims.some((size) => !(size >= 0)) || !context.fill(count)) {
+    return refuse(`it makes a tensor of the shape [${dims.slice(0, 8).join(', ')}]`, 'Fold constants before the export.');
+  }
+  const fill = (): number => (tensor === undefined ? 0 : (tensorValues(tensor, context.files)[0] ?? 0));
+  return { kind: 'constant', dims, values: () => new Float32Array(count).fill(fill()) };
+}
+
 /** Shape arithmetic. */
 function computed(context: ImportContext, node: OnnxNode, constants: readonly (Constant | undefined)[]): Constant | undefined {
   const lists = constants.map((constant) => (constant === undefined ? undefined : listOf(context, constant)));
@@ -161,15 +175,6 @@ function computed(context: ImportContext, node: OnnxNode, constants: readonly (C
       if (dims.length !== 1 || (axes?.[0] ?? 0) !== 0 || (steps?.[0] ?? 1) !== 1 || typeof start !== 'number' || typeof end === 'string')
         return undefined;
       return shaped(first.slice(start, end));
-    }
-    case 'ConstantOfShape': {
-      const tensor = node.attributes.get('value')?.tensor;
-      const sizes = first.map(Number);
-      if (!(elementsOf(sizes) <= LARGEST)) return undefined;
-      return shaped(
-        new Array<number>(elementsOf(sizes)).fill(tensor === undefined ? 0 : (tensorValues(tensor, context.files)[0] ?? 0)),
-        sizes,
-      );
     }
     case 'ReduceProd':
       return shaped([first.reduce<number>((product, size) => product * Number(size), 1)], integer(node, 'keepdims', 1) === 1 ? [1] : []);

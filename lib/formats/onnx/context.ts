@@ -12,6 +12,8 @@ export class Refusal extends Error {
   constructor(
     readonly reason: string,
     readonly remedy: string,
+    /** True: whatever comes in. Else it may follow from what another refused node would have made. */
+    readonly isCertain = false,
   ) {
     super(reason);
   }
@@ -21,7 +23,14 @@ export function refuse(reason: string, remedy: string): never {
   throw new Refusal(reason, remedy);
 }
 
+/** Refuses a node for what it is, whatever its input. */
+export function refuseAlways(reason: string, remedy: string): never {
+  throw new Refusal(reason, remedy, true);
+}
+
 const LONGEST_LIST = 4096;
+/** All that may be made of fill values, in elements. */
+const LARGEST_FILL = 2 ** 25;
 /** Epsilon and variance of a batch norm that only scales and shifts: their sum is 1 in f32 too. */
 const [EPSILON, VARIANCE] = [2 ** -10, 1 - 2 ** -10];
 
@@ -32,6 +41,7 @@ export class ImportContext {
   readonly done = new Set<OnnxNode>();
   readonly weightScales = new Map<string, Float32Array>();
   readonly #readers = new Map<string, OnnxNode[]>();
+  #filled = 0;
   readonly #reshaped = new Map<string, string>();
 
   constructor(
@@ -60,6 +70,12 @@ export class ImportContext {
 
   constant(tensor: OnnxTensor): Constant {
     return { kind: 'constant', dims: tensor.dims, values: () => tensorValues(tensor, this.files) };
+  }
+
+  /** Takes from what may be filled; false when it is too much. */
+  fill(elements: number): boolean {
+    this.#filled += elements;
+    return this.#filled <= LARGEST_FILL;
   }
 
   /** The only node that reads a tensor, or undefined. */

@@ -1,7 +1,7 @@
 import type { Padding, Padding1d, Pair } from '../../graph/types.js';
 import { windowGeometry } from '../../graph/windows.js';
 import { biasOf } from './bias.js';
-import { floats, type ImportContext, integer, layerName, refuse } from './context.js';
+import { floats, type ImportContext, integer, layerName, refuse, refuseAlways } from './context.js';
 import { type Borders, fileWindow, type FileWindow, padded, paddingOf } from './padding.js';
 import { permuted } from './tensors.js';
 import type { OnnxNode } from './types.js';
@@ -69,11 +69,11 @@ export function convert(context: ImportContext, node: OnnxNode): Activation {
   const [filters = 0, depth = 0, ...kernel] = weights.dims;
   if (kernel.length !== spatial) refuse(`its weights have the shape [${weights.dims.join(', ')}]`, TWO_DIMENSIONS);
   const groups = integer(node, 'group', 1);
-  if (depth * groups !== channels) refuse(`its weights take ${depth * groups} channels, but ${channels} come`, 'The file is damaged.');
-  const isDepthwise = groups > 1 && groups === channels;
-  if (groups !== 1 && !isDepthwise) {
-    refuse(`it has ${groups} groups of ${depth} channels`, 'Use one group, or as many groups as input channels.');
+  if (groups !== 1 && depth !== 1) {
+    refuseAlways(`it has ${groups} groups of ${depth} channels`, 'Use one group, or as many groups as input channels.');
   }
+  if (depth * groups !== channels) refuse(`its weights take ${depth * groups} channels, but ${channels} come`, 'The file is damaged.');
+  const isDepthwise = groups > 1;
   if (filters < 1 || filters % groups !== 0) refuse(`${filters} filters are no ${groups} groups`, 'The file is damaged.');
   const window = fileWindow(node, spatial, size, kernel);
   const name = layerName(node);
@@ -139,7 +139,7 @@ export function convertTransposed(context: ImportContext, node: OnnxNode): Activ
   const { channels, spatial, size } = input;
   const [depth = 0, filters = 0, ...kernel] = weights.dims;
   if (spatial !== 2 || kernel.length !== 2) refuse('it is not two-dimensional', 'Use two-dimensional transposed convolutions.');
-  if (integer(node, 'group', 1) !== 1) refuse(`it has ${integer(node, 'group', 1)} groups`, 'Use one group.');
+  if (integer(node, 'group', 1) !== 1) refuseAlways(`it has ${integer(node, 'group', 1)} groups`, 'Use one group.');
   if (depth !== channels) refuse(`its weights take ${depth} channels, but ${channels} come`, 'The file is damaged.');
   const window = fileWindow(node, 2, size, kernel);
   if (window.dilations.some((dilation) => dilation !== 1)) refuse('it is dilated', 'Use dilation 1.');

@@ -139,8 +139,19 @@ function withConstant(context: ImportContext, node: OnnxNode, value: Activation,
   return result ?? refuse(`its constant [${constant.dims.join(', ')}] is not one value per channel`, 'Use one value, or one per channel.');
 }
 
+export function convertSum(context: ImportContext, node: OnnxNode): Activation {
+  const [first, ...others] = node.inputs.map((_, i) => context.activation(node, i));
+  if (first === undefined) return refuse('it has no inputs', 'The file is damaged.');
+  return others.reduce((sum, value) => combine(context, node, sum, value), first);
+}
+
 function combine(context: ImportContext, node: OnnxNode, first: Activation, second: Activation): Activation {
-  const op = node.op === 'Add' ? 'add' : node.op === 'Mul' ? 'multiply' : refuse('it combines two activations', 'Use Add or Mul.');
+  const op =
+    node.op === 'Add' || node.op === 'Sum'
+      ? 'add'
+      : node.op === 'Mul'
+        ? 'multiply'
+        : refuse('it combines two activations', 'Use Add or Mul.');
   const name = layerName(node);
   const sign = first.nonNegative === true && second.nonNegative === true ? { nonNegative: true } : {};
   const { nonNegative: _, ...base } = first;

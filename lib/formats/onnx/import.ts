@@ -119,6 +119,9 @@ function names(infos: readonly OnnxValueInfo[]): string {
 
 /** One pass over the nodes, with one idea of the input's layout. */
 class Import {
+  /** Tensors whose shape is not sure, as a node before them was refused. */
+  readonly #doubtful = new Set<string>();
+
   constructor(
     readonly model: OnnxModel,
     readonly files: ExternalFiles,
@@ -142,7 +145,7 @@ class Import {
       problems += this.#convert(context, node);
     }
     const last = context.values.get(output);
-    if (last?.kind === 'activation') problems += this.#checkEnd(context, output, last);
+    if (last?.kind === 'activation') problems += problems > 0 ? 0 : this.#checkEnd(context, output, last);
     else if (problems === 0) {
       throw new PcqatError('ERR_FORMAT', `its output '${output}' does not depend on the input`, { where, remedy: 'Check the options.' });
     }
@@ -206,7 +209,9 @@ class Import {
     const [first, ...others] = node.outputs;
     if (first !== undefined) context.values.set(first, result);
     for (const name of others) if (name !== '') context.values.set(name, { kind: 'unknown' });
-    if (refusal === undefined) return 0;
+    const isDoubtful = node.inputs.some((name) => this.#doubtful.has(name));
+    if (isDoubtful || refusal !== undefined) for (const name of node.outputs) this.#doubtful.add(name);
+    if (refusal === undefined || (isDoubtful && !refusal.isCertain)) return 0;
     context.assembler.unsupported({ name: layerName(node), op: node.op, reason: refusal.reason, remedy: refusal.remedy });
     return 1;
   }
@@ -225,9 +230,11 @@ class Import {
       const handler = node.domain === '' ? OPERATORS.get(node.op) : undefined;
       if (handler !== undefined) return [handler(context, node)];
       const { reason, remedy } = remedyFor(node.op);
-      return [standIn, new Refusal(node.domain === '' ? reason : `it is of the domain '${node.domain}'`, remedy)];
+      return [standIn, new Refusal(node.domain === '' ? reason : `it is of the domain '${node.domain}'`, remedy, true)];
     } catch (error) {
       if (error instanceof Refusal) return [standIn, error];
+      // Shapes behind a refused node need not fit.
+      if (error instanceof PcqatError && node.inputs.some((name) => this.#doubtful.has(name))) return [standIn];
       throw error;
     }
   }

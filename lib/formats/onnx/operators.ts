@@ -2,7 +2,15 @@ import { convertConstant, convertShape } from './constants.js';
 import type { ImportContext } from './context.js';
 import { convert, convertTransposed } from './convolutions.js';
 import { convertGemm, convertMatMul } from './dense.js';
-import { convertActivation, convertArithmetic, convertClip, convertHardSigmoid, convertLeakyRelu, convertSoftmax } from './elementwise.js';
+import {
+  convertActivation,
+  convertArithmetic,
+  convertClip,
+  convertHardSigmoid,
+  convertLeakyRelu,
+  convertSoftmax,
+  convertSum,
+} from './elementwise.js';
 import { convertBatchNorm } from './normalization.js';
 import { convertGlobalPool, convertPool, convertReduceMean } from './pools.js';
 import {
@@ -60,6 +68,7 @@ export const OPERATORS: ReadonlyMap<string, Convert> = new Map<string, Convert>(
   ['Softmax', convertSoftmax],
   ['Squeeze', convertSqueeze],
   ['Sub', convertArithmetic],
+  ['Sum', convertSum],
   ['Tanh', convertActivation],
   ['Transpose', convertTranspose],
   ['Unsqueeze', convertUnsqueeze],
