@@ -91,6 +91,7 @@ export {
   type FoundRuntime,
 } from './evaluate/foreign.js';
 export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
+export { runOnnx, type OnnxData, type RunOnnxOptions } from './evaluate/onnxruntime.js';
 export type { LayerDifference } from './evaluate/simulation.js';
 export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
 export type { CertificateMismatch } from './formats/certificate/compare.js';
@@ -107,6 +108,8 @@ export {
 export { checkImport, importModel } from './formats/import/index.js';
 export type { ImportCheck, ImportedModel, ImportFormat, ImportOptions, UnsupportedNode } from './formats/import/types.js';
 export { UnsupportedNodesError } from './formats/import/unsupported.js';
+export type { OnnxLayout } from './formats/onnx/graph-writer.js';
+export { encodeOnnx, writeOnnx, type OnnxOptions } from './formats/onnx/write.js';
 export { loadModel } from './formats/pcqat/load.js';
 export { saveModel } from './formats/pcqat/save.js';
 export { encodeTfjs, type TfjsArtifacts, writeTfjs } from './formats/tfjs/write.js';

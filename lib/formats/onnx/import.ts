@@ -1,7 +1,257 @@
+import path from 'node:path';
 import { PcqatError } from '../../errors.js';
+import type { Shape } from '../../graph/types.js';
+import { ModelAssembler } from '../import/assemble.js';
+import { readBytes } from '../import/read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
+import { foldConstants } from './constants.js';
+import { ImportContext, IS_FLOAT, layerName, Refusal } from './context.js';
+import { type ExternalFiles, filesBeside } from './external.js';
+import { OPERATORS, remedyFor } from './operators.js';
+import { readOnnx } from './read.js';
+import { dataTypeName } from './tensors.js';
+import type { OnnxModel, OnnxNode, OnnxValueInfo } from './types.js';
+import { activation, type Activation, type Value } from './values.js';
 
-/** Not written yet. */
-export async function assembleOnnx(path: string, _options: ImportOptions): Promise<Assembled> {
-  throw new PcqatError('ERR_UNSUPPORTED', 'this format cannot be imported yet', { where: path });
+const [OLDEST, NEWEST] = [6, 26];
+
+/**
+ * Reads an ONNX file (float, opset 6 and later). A file's image input `[N, C, H, W]` becomes our `[H, W, C]`, also where the file
+ * begins with a transposition; so do all images inside. The output of an image is `[H, W, C]` too.
+ */
+export async function assembleOnnx(file: string, options: ImportOptions): Promise<Assembled> {
+  return assembleOnnxBytes(await readBytes(file), filesBeside(file), options);
+}
+
+/** The same from bytes. */
+export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, options: ImportOptions = {}): Assembled {
+  const model = readOnnx(bytes, files.where);
+  const opset = model.opsets.get('') ?? 1;
+  if (opset < OLDEST || opset > NEWEST) {
+    throw new PcqatError('ERR_UNSUPPORTED', `its opset is ${opset}`, {
+      where: files.where,
+      remedy: `Export the model with an opset from 7 to ${NEWEST}.`,
+    });
+  }
+  const input = inputOf(model, files.where, options);
+  const attempts = layouts(model, input.shape).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
+  // The layout that leaves least to complain about is the file's.
+  const finished = attempts.filter((result) => 'assembled' in result);
+  const best = finished.toSorted((a, b) => a.assembled.problems - b.assembled.problems)[0];
+  if (best !== undefined) return best.assembled;
+  const [failed] = attempts;
+  throw failed !== undefined && 'error' in failed
+    ? failed.error
+    : new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
+}
+
+interface Input {
+  readonly name: string;
+  /** Without the batch. */
+  readonly shape: Shape;
+}
+
+/** Where the axes of the file's input (the batch first) are in ours. */
+type Layout = readonly (number | 'batch')[];
+type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: unknown };
+
+function attempt(run: () => Assembled & { readonly problems: number }): Attempt {
+  try {
+    return { assembled: run() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Layouts that the input may have, the likelier first. */
+function layouts({ producer }: OnnxModel, shape: Shape): readonly Layout[] {
+  const same: Layout = ['batch', ...shape.keys()];
+  if (shape.length !== 3 && shape.length !== 2) return [same];
+  const channelsFirst: Layout = ['batch', shape.length - 1, ...shape.slice(1).keys()];
+  const isChannels = (size: number | undefined): boolean => size === 1 || size === 3;
+  const isLast = isChannels(shape.at(-1)) && !isChannels(shape[0]);
+  return /tf2onnx|keras|tensorflow/i.test(producer) || isLast ? [same, channelsFirst] : [channelsFirst, same];
+}
+
+function inputOf(model: OnnxModel, where: string, options: ImportOptions): Input {
+  const { inputs, initializers, valueInfos } = model.graph;
+  const real = inputs.filter(({ name }) => !initializers.has(name));
+  const known = [...real, ...valueInfos];
+  const fail = (problem: string, remedy: string): never => {
+    throw new PcqatError('ERR_UNSUPPORTED', problem, { where, remedy });
+  };
+  if (options.input === undefined && real.length !== 1) {
+    return fail(`it has ${real.length} inputs (${names(real)})`, 'Name the one to start at with the option `input`.');
+  }
+  const info = options.input === undefined ? real[0] : (known.find(({ name }) => name === options.input) ?? made(model, options.input));
+  if (info === undefined) {
+    throw new PcqatError('ERR_OPTION', `there is no tensor '${options.input}'`, { where, remedy: `Inputs of the file: ${names(real)}.` });
+  }
+  if (info.dataType !== 0 && !IS_FLOAT.has(info.dataType)) {
+    return fail(
+      `its input '${info.name}' is ${dataTypeName(info.dataType)}`,
+      'Use a float model, or start behind the conversion with the option `input`.',
+    );
+  }
+  const open = info.shape?.slice(1);
+  const shape = options.inputShape ?? open;
+  if (shape === undefined || shape.some((size) => typeof size !== 'number')) {
+    const text = open === undefined ? 'no shape' : `the shape [${open.map((size) => size || '?').join(', ')}] beside the batch`;
+    return fail(`its input '${info.name}' has ${text}`, 'Give it with the option `inputShape`, in the layout of the file.');
+  }
+  const differs =
+    open !== undefined && (open.length !== shape.length || open.some((size, i) => typeof size === 'number' && size !== shape[i]));
+  if (differs) {
+    throw new PcqatError('ERR_OPTION', `inputShape is [${shape.join(', ')}], but the file has [${open.join(', ')}]`, {
+      where: 'inputShape',
+    });
+  }
+  return { name: info.name, shape: shape.length === 0 ? [1] : (shape as Shape) };
+}
+
+function made({ graph }: OnnxModel, name: string): OnnxValueInfo | undefined {
+  return graph.nodes.some(({ outputs }) => outputs.includes(name)) ? { name, dataType: 0 } : undefined;
+}
+
+function names(infos: readonly OnnxValueInfo[]): string {
+  return infos.slice(0, 10).map(({ name }) => `'${name}'`).join(', ') || 'none'; // prettier-ignore
+}
+
+/** One pass over the nodes, with one idea of the input's layout. */
+class Import {
+  /** Tensors whose shape is not sure, as a node before them was refused. */
+  readonly #doubtful = new Set<string>();
+
+  constructor(
+    readonly model: OnnxModel,
+    readonly files: ExternalFiles,
+    readonly options: ImportOptions,
+    readonly opset: number,
+  ) {}
+
+  run(input: Input, layout: Layout): Assembled & { readonly problems: number } {
+    const { graph } = this.model;
+    const { where } = this.files;
+    const assembler = new ModelAssembler(graph.name || path.basename(where, '.onnx'), 'onnx', where);
+    const output = this.#output();
+    const context = new ImportContext(assembler, this.files, graph, this.opset, this.options.dequantize === true, new Set([output]));
+    const shape: number[] = [];
+    layout.forEach((place, i) => typeof place === 'number' && (shape[place] = input.shape[i - 1] ?? 1));
+    const start = context.add({ op: 'input', name: input.name.replace(/^\/+/, ''), inputs: [], shape });
+    context.values.set(input.name, activation(start, shape, layout));
+    let problems = 0;
+    for (const node of this.#needed(output, input.name)) {
+      if (context.done.has(node) || node.outputs.includes(input.name)) continue;
+      problems += this.#convert(context, node);
+    }
+    const last = context.values.get(output);
+    if (last?.kind === 'activation') problems += problems > 0 ? 0 : this.#checkEnd(context, output, last);
+    else if (problems === 0) {
+      throw new PcqatError('ERR_FORMAT', `its output '${output}' does not depend on the input`, { where, remedy: 'Check the options.' });
+    }
+    const end = last?.kind === 'activation' ? last.node : start;
+    return { assembler, output: end, weightScales: context.weightScales, problems };
+  }
+
+  #output(): string {
+    const { graph } = this.model;
+    const wanted = this.options.output;
+    if (wanted !== undefined) {
+      const node = graph.nodes.find(({ name, outputs }) => outputs.includes(wanted) || (name === wanted && name !== ''));
+      if (node !== undefined) return node.outputs.includes(wanted) ? wanted : (node.outputs[0] ?? wanted);
+      throw new PcqatError('ERR_OPTION', `there is no tensor or node '${wanted}'`, {
+        where: 'output',
+        remedy: `Known: ${names(graph.outputs)}.`,
+      });
+    }
+    const [first, ...others] = graph.outputs;
+    if (first !== undefined && others.length === 0) return first.name;
+    throw new PcqatError('ERR_UNSUPPORTED', `it has ${graph.outputs.length} outputs (${names(graph.outputs)})`, {
+      where: this.files.where,
+      remedy: 'Name one with the option `output`.',
+    });
+  }
+
+  /** Nodes that the output needs, in an order in which inputs come first; what makes the input is left out. */
+  #needed(output: string, input: string): OnnxNode[] {
+    const makers = new Map<string, OnnxNode>();
+    for (const node of this.model.graph.nodes) for (const name of node.outputs) if (name !== '') makers.set(name, node);
+    const [found, open] = [new Set<OnnxNode>(), new Set<OnnxNode>()];
+    const stack: { readonly node: OnnxNode; next: number }[] = [];
+    const visit = (tensor: string): void => {
+      const node = tensor === input ? undefined : makers.get(tensor);
+      if (node === undefined || found.has(node)) return;
+      if (open.has(node)) {
+        throw new PcqatError('ERR_FORMAT', `node '${layerName(node)}' depends on itself`, {
+          where: this.files.where,
+          remedy: 'The file is damaged.',
+        });
+      }
+      open.add(node);
+      stack.push({ node, next: 0 });
+    };
+    visit(output);
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const tensor = top.node.inputs[top.next++];
+      if (tensor !== undefined) visit(tensor);
+      else {
+        stack.pop();
+        found.add(top.node);
+        open.delete(top.node);
+      }
+    }
+    return [...found];
+  }
+
+  /** Returns the number of problems found. */
+  #convert(context: ImportContext, node: OnnxNode): number {
+    const [result, refusal] = this.#value(context, node);
+    const [first, ...others] = node.outputs;
+    if (first !== undefined) context.values.set(first, result);
+    for (const name of others) if (name !== '') context.values.set(name, { kind: 'unknown' });
+    const isDoubtful = node.inputs.some((name) => this.#doubtful.has(name));
+    if (isDoubtful || refusal !== undefined) for (const name of node.outputs) this.#doubtful.add(name);
+    if (refusal === undefined || (isDoubtful && !refusal.isCertain)) return 0;
+    context.assembler.unsupported({ name: layerName(node), op: node.op, reason: refusal.reason, remedy: refusal.remedy });
+    return 1;
+  }
+
+  #value(context: ImportContext, node: OnnxNode): [Value, Refusal?] {
+    const inputs = node.inputs.filter((name) => name !== '').map((name) => context.values.get(name));
+    const standIn = inputs.find((value) => value?.kind === 'activation') ?? { kind: 'unknown' as const };
+    if (inputs.includes(undefined)) {
+      const missing = node.inputs.find((name) => name !== '' && !context.values.has(name));
+      return [standIn, new Refusal(`its input '${missing}' is made by nothing`, 'Check the option `input`, or export the file again.')];
+    }
+    if (inputs.some((value) => value?.kind === 'unknown')) return [{ kind: 'unknown' }];
+    try {
+      const constant = node.domain === '' ? foldConstants(context, node) : undefined;
+      if (constant !== undefined) return [constant];
+      const handler = node.domain === '' ? OPERATORS.get(node.op) : undefined;
+      if (handler !== undefined) return [handler(context, node)];
+      const { reason, remedy } = remedyFor(node.op);
+      return [standIn, new Refusal(node.domain === '' ? reason : `it is of the domain '${node.domain}'`, remedy, true)];
+    } catch (error) {
+      if (error instanceof Refusal) return [standIn, error];
+      // Shapes behind a refused node need not fit.
+      if (error instanceof PcqatError && node.inputs.some((name) => this.#doubtful.has(name))) return [standIn];
+      throw error;
+    }
+  }
+
+  /** The model's output must be in our order. */
+  #checkEnd(context: ImportContext, output: string, last: Activation): number {
+    if (last.axes[0] === 'batch' && last.axes.slice(1).every((axis) => axis === 'batch' || isAscending(last, axis))) return 0;
+    context.assembler.unsupported({
+      name: output,
+      op: 'output',
+      reason: 'the model ends in a flattened image, or with the batch in another place',
+      remedy: 'End before the flattening, with the option `output`.',
+    });
+    return 1;
+  }
+}
+
+function isAscending({ dims }: Activation, axis: Exclude<Activation['axes'][number], 'batch'>): boolean {
+  return axis.every((dim, i) => i === 0 || dims.indexOf(dim) > dims.indexOf(axis[i - 1] ?? dim));
 }

@@ -1,0 +1,191 @@
+import { readBytes } from '../formats/import/read-bytes.js';
+import { readOnnx } from '../formats/onnx/read.js';
+import { DATA_TYPES, type OnnxValueInfo } from '../formats/onnx/types.js';
+import { PcqatError } from '../errors.js';
+
+/** Options of {@link runOnnx}. */
+export interface RunOnnxOptions {
+  /** Rows at a time, where the file leaves the batch open. Default 32. */
+  readonly batchSize?: number;
+  /** Threads inside an operator. Default: ONNX Runtime's, all cores. */
+  readonly threads?: number;
+  /**
+   * On x86 CPUs without VNNI, ONNX Runtime's int8 products may saturate. True uses slower, exact ones (`session.x64quantprecision`).
+   * Default false.
+   */
+  readonly precise?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** Elements that a model may take and return. */
+export type OnnxData = Float32Array | Int8Array | Uint8Array;
+
+/** The part of onnxruntime-node that is used. */
+interface OrtTensor {
+  readonly data: unknown;
+  readonly dims: readonly number[];
+}
+
+interface OrtSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
+  release(): Promise<void>;
+}
+
+interface Ort {
+  readonly InferenceSession: { create(bytes: Uint8Array, options: object): Promise<OrtSession> };
+  readonly Tensor: new (type: string, data: OnnxData, dims: readonly number[]) => OrtTensor;
+}
+
+const ELEMENTS: ReadonlyMap<number, readonly [type: string, constructor: new (length: number) => OnnxData]> = new Map([
+  [DATA_TYPES.float, ['float32', Float32Array]],
+  [DATA_TYPES.int8, ['int8', Int8Array]],
+  [DATA_TYPES.uint8, ['uint8', Uint8Array]],
+]);
+
+/**
+ * Runs an ONNX file with one input and one output in ONNX Runtime, an optional peer dependency (`npm install onnxruntime-node`).
+ *
+ * @param file - path, or the bytes of a file without external data
+ * @param x - rows × product of the input's dimensions without the batch, in the file's own layout and element type
+ * @returns rows × product of the output's dimensions, in the output's element type
+ * @throws PcqatError `ERR_MISSING_PEER` when onnxruntime-node is not installed; `ERR_IO`, `ERR_FORMAT` for the file; `ERR_UNSUPPORTED` when
+ *   ONNX Runtime refuses it, or it has other inputs and outputs; `ERR_SHAPE`, `ERR_DTYPE`, `ERR_OPTION` for bad arguments.
+ * @example
+ * ```ts
+ * import { encodeOnnx, PcqatError, runOnnx, zoo } from 'pcqat';
+ * try {
+ *   const logits = await runOnnx(encodeOnnx(zoo.mnistCnn()), new Float32Array(2 * 28 * 28));
+ *   console.log(logits.length); // 20
+ * } catch (error) {
+ *   if (error instanceof PcqatError) console.log(error.code); // ERR_MISSING_PEER where it is not installed
+ * }
+ * ```
+ */
+export async function runOnnx(file: string | Uint8Array, x: OnnxData, options: RunOnnxOptions = {}): Promise<OnnxData> {
+  const { batchSize = 32, signal } = options;
+  for (const [name, value] of [
+    ['batchSize', batchSize],
+    ['threads', options.threads ?? 1],
+  ] as const)
+    // prettier-ignore
+    if (!Number.isSafeInteger(value) || value < 1)
+      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
+  const where = typeof file === 'string' ? file : 'ONNX bytes';
+  const bytes = typeof file === 'string' ? await readBytes(file) : file;
+  const input = onlyInput(bytes, where);
+  const [type, Elements] = ELEMENTS.get(input.dataType) ?? refuseType(input, where);
+  if (!(x instanceof Elements))
+    throw new PcqatError('ERR_DTYPE', `the model takes ${type}`, { where: 'x', remedy: `Use ${Elements.name}.` });
+  const dims = (input.shape ?? []).slice(1).map((size) => (typeof size === 'number' ? size : refuseShape(input, where)));
+  const rowSize = dims.reduce((product, size) => product * size, 1);
+  if (x.length % rowSize !== 0) {
+    throw new PcqatError('ERR_SHAPE', `x has ${x.length} values, which are no whole rows of ${rowSize}`, { where: 'x' });
+  }
+  const fixed = input.shape?.[0];
+  const atOnce = typeof fixed === 'number' ? fixed : batchSize;
+  const ort = await loadOrt();
+  const session = await openSession(ort, file, where, options);
+  try {
+    const rows = x.length / rowSize;
+    const outputs: OnnxData[] = [];
+    for (let row = 0; row < rows; row += atOnce) {
+      signal?.throwIfAborted();
+      const count = Math.min(atOnce, rows - row);
+      const size = typeof fixed === 'number' ? fixed : count;
+      // A file with a fixed batch gets rows of zeros to fill it.
+      const data = new Elements(size * rowSize);
+      data.set(x.subarray(row * rowSize, (row + count) * rowSize));
+      const output = await runOnce(ort, session, new ort.Tensor(type, data, [size, ...dims]), where);
+      outputs.push(output.subarray(0, (output.length / size) * count));
+    }
+    return concatenated(outputs);
+  } finally {
+    await session.release();
+  }
+}
+
+function onlyInput(bytes: Uint8Array, where: string): OnnxValueInfo {
+  const { inputs, initializers, outputs } = readOnnx(bytes, where).graph;
+  const [first, ...others] = inputs.filter(({ name }) => !initializers.has(name));
+  if (first !== undefined && others.length === 0 && outputs.length === 1) return first;
+  throw new PcqatError('ERR_UNSUPPORTED', `it has ${others.length + (first === undefined ? 0 : 1)} inputs and ${outputs.length} outputs`, {
+    where,
+    remedy: 'Use a model with one of each.',
+  });
+}
+
+function refuseType({ name, dataType }: OnnxValueInfo, where: string): never {
+  throw new PcqatError('ERR_UNSUPPORTED', `its input '${name}' has the element type ${dataType}`, {
+    where,
+    remedy: 'Use float32, int8 or uint8.',
+  });
+}
+
+function refuseShape({ name }: OnnxValueInfo, where: string): never {
+  throw new PcqatError('ERR_UNSUPPORTED', `the shape of its input '${name}' is open`, {
+    where,
+    remedy: 'Fix all dimensions but the batch.',
+  });
+}
+
+async function loadOrt(): Promise<Ort> {
+  try {
+    const loaded = (await import('onnxruntime-node')) as unknown as Partial<Ort> & { readonly default?: Ort };
+    return loaded.InferenceSession === undefined && loaded.default !== undefined ? loaded.default : (loaded as Ort);
+  } catch (cause) {
+    throw new PcqatError('ERR_MISSING_PEER', 'onnxruntime-node cannot be loaded', {
+      where: 'runOnnx',
+      remedy: 'Run `npm install onnxruntime-node`.',
+      cause,
+    });
+  }
+}
+
+async function openSession(ort: Ort, file: string | Uint8Array, where: string, options: RunOnnxOptions): Promise<OrtSession> {
+  const settings = {
+    executionProviders: ['cpu'],
+    logSeverityLevel: 3,
+    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
+    ...(options.precise === true ? { extra: { session: { x64quantprecision: '1' } } } : {}),
+  };
+  try {
+    // By its path, as tensors may lie in files beside it.
+    return await ort.InferenceSession.create(file as Uint8Array, settings);
+  } catch (cause) {
+    throw refused(where, cause);
+  }
+}
+
+async function runOnce(ort: Ort, session: OrtSession, input: OrtTensor, where: string): Promise<OnnxData> {
+  const [inputName = '', outputName = ''] = [session.inputNames[0], session.outputNames[0]];
+  let data: unknown;
+  try {
+    data = (await session.run({ [inputName]: input }))[outputName]?.data;
+  } catch (cause) {
+    throw refused(where, cause);
+  }
+  if (data instanceof Float32Array || data instanceof Int8Array || data instanceof Uint8Array) return data;
+  throw new PcqatError('ERR_UNSUPPORTED', 'its output is not float32, int8 or uint8', { where, remedy: 'Use one of these types.' });
+}
+
+function refused(where: string, cause: unknown): PcqatError {
+  const [line = ''] = (cause as Error).message.split('\n');
+  return new PcqatError('ERR_UNSUPPORTED', `ONNX Runtime cannot run it: ${line.slice(0, 500)}`, {
+    where,
+    remedy: 'Look at the message of ONNX Runtime.',
+    cause,
+  });
+}
+
+function concatenated(parts: readonly OnnxData[]): OnnxData {
+  const [first = new Float32Array()] = parts;
+  const result = new (first.constructor as new (length: number) => OnnxData)(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
