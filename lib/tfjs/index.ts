@@ -1,0 +1,1 @@
+export { fitTfjs, type TfjsFitOptions } from './fit.js';
