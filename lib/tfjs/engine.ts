@@ -97,6 +97,12 @@ export class TfjsEngine implements TrainingSession {
     });
   }
 
+  /** @throws PcqatError `ERR_DISPOSED`, `ERR_SESSION_BUSY`. */
+  requireIdle(): void {
+    if (this.#disposed) throw new PcqatError('ERR_DISPOSED', 'the session has been disposed');
+    if (this.#busy) throw new PcqatError('ERR_SESSION_BUSY', 'the session is still at work', { remedy: 'Await the call before.' });
+  }
+
   dispose(): void {
     this.#disposed = true;
     this.#state.dispose();
@@ -122,8 +128,7 @@ export class TfjsEngine implements TrainingSession {
 
   /** One call at a time, with the errors of tfjs explained. */
   async #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#disposed) throw new PcqatError('ERR_DISPOSED', 'the session has been disposed');
-    if (this.#busy) throw new PcqatError('ERR_SESSION_BUSY', 'the session is still at work', { remedy: 'Await the call before.' });
+    this.requireIdle();
     this.#busy = true;
     try {
       return await work();

@@ -1,1 +1,5 @@
 export { fitTfjs, type TfjsFitOptions } from './fit.js';
+export { loadTfjsNode } from './load-node.js';
+export { createTfjsSession, TfjsSession, type TfjsSessionOptions, type TfjsStep } from './session.js';
+export type { Tfjs } from './tfjs.js';
+export { evaluateTfjs, runTfjs, type LayersModel, type TfjsRunOptions } from '../evaluate/tfjs-runner.js';

@@ -49,7 +49,7 @@ function differentiate(run: Run, runner: GraphRunner, lowered: LoweredProgram, s
   };
   const parameters = state.trainable.map(({ name }) => run.readStored(name));
   // Without anything to train there are no gradients to ask for.
-  const { value, grads } = parameters.length === 0 ? { value: forward(), grads: [] } : tf.valueAndGrads(forward as never)(parameters);
+  const { value, grads } = parameters.length === 0 ? { value: forward(), grads: [] } : tf.valueAndGrads(forward)(parameters);
   const rows = (correct as TfTensor).clone();
   correct?.dispose();
   return { loss: value, correct: rows, gradients: grads };

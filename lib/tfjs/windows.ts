@@ -9,7 +9,7 @@ type Quad = [number, number, number, number];
 function asImages(tf: Tfjs, x: TfTensor): TfTensor {
   if (x.rank !== 3) return x;
   const [first, ...rest] = x.shape;
-  return tf.reshape(x, [first as number, 1, ...rest]);
+  return tf.reshape(x, [first, 1, ...rest]);
 }
 
 function kernelAsImage(tf: Tfjs, kernel: TfTensor): TfTensor {
@@ -88,13 +88,13 @@ export function pool(tf: Tfjs, node: WindowedNode, input: TfTensor): TfTensor {
   const x = asImages(tf, input) as Images;
   const [size, strides]: [number, number][] = [[...window.size], [...window.strides]] as [[number, number], [number, number]];
   const isMax = node.op === 'maxPool2d' || node.op === 'maxPool1d';
-  if (isMax) return asBefore(tf, tf.maxPool(x, size as never, strides as never, window.padding as 'same' | 'valid'), input);
+  if (isMax) return asBefore(tf, tf.maxPool(x, size, strides, window.padding as 'same' | 'valid'), input);
   // Padding does not count. tfjs agrees forward, but its gradient divides by the whole window: pad, and correct by the mean of ones.
   const [, height, width] = x.shape as Quad;
   const { padding } = windowGeometry([height, width], window.size, window.strides, [1, 1], window.padding);
   const [top, bottom, left, right] = padding;
   const around: [number, number][] = [[0, 0], [top, bottom], [left, right], [0, 0]]; // prettier-ignore
-  const mean = (images: TfTensor): TfTensor => tf.avgPool(tf.pad(images, around) as Images, size as never, strides as never, 'valid');
+  const mean = (images: TfTensor): TfTensor => tf.avgPool(tf.pad(images, around) as Images, size, strides, 'valid');
   const y = padding.every((side) => side === 0) ? mean(x) : tf.div(mean(x), mean(tf.ones([1, height, width, 1])));
   return asBefore(tf, y, input);
 }
