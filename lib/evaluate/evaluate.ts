@@ -40,7 +40,7 @@ function sessionOptions({ batchSize = 128, threads, isa }: PredictOptions): Cons
 }
 
 /** With every range at 0/0 the model's output is a constant (W22); say so instead. */
-function requireCalibrated(model: Model): void {
+export function requireCalibrated(model: Model): void {
   const missing = uncalibrated(model).length;
   if (missing === 0 || missing < model.quantizers.size) return;
   throw new PcqatError('ERR_OPTION', 'its activation ranges were never set', {

@@ -6,9 +6,9 @@ import type { ActivationQuantizer } from '../compress/chains.js';
 import { cloneModel, type Model } from '../graph/model.js';
 import { checkDataset, isDataset } from './check-data.js';
 import { lower } from './lower.js';
-import { ModelSession } from './model-session.js';
 import { adam } from './optimizers.js';
 import { pass } from './pass.js';
+import { openNativeSession, type OpenSession } from './training-session.js';
 
 /** Options of {@link calibrate}. */
 export interface CalibrateOptions {
@@ -46,6 +46,8 @@ interface CalibrateRangesOptions extends CalibrateOptions, Partial<BatchOptions>
    * was hardly trained they differ so much that ranges from the one would clip most of the other. Default `moving`.
    */
   readonly statistics?: 'moving' | 'batch';
+  /** Default: the native core. */
+  readonly open?: OpenSession;
 }
 
 /** A copy whose training forward widens the ranges to the data; nothing that the pass changes reaches the model. */
@@ -65,7 +67,7 @@ export async function calibrateRanges(model: Model, data: DataSource, options: C
   const asTraining = options.statistics === 'batch' && model.graph.nodes.some(({ op }) => op === 'batchNorm');
   const observed = asTraining ? observerOf(model) : model;
   const lowered = lower(observed);
-  const session = new ModelSession(observed, lowered, {
+  const session = (options.open ?? openNativeSession)(observed, lowered, {
     maxBatch: batchSize,
     ...(asTraining ? { optimizer: adam().spec } : {}),
     ...(threads === undefined ? {} : { threads }),

@@ -6,16 +6,17 @@ import { checkDataset, type DataRequirement, isDataset } from './check-data.js';
 import { type FitOptions, type FitSettings, resolveFitOptions } from './fit-options.js';
 import type { History } from './history.js';
 import { lower } from './lower.js';
-import { ModelSession } from './model-session.js';
+import type { ModelSessionOptions } from './model-session.js';
 import { labelKind } from './pass.js';
 import { Trainer } from './trainer.js';
+import { openNativeSession, type OpenSession } from './training-session.js';
 
 function checkData(settings: FitSettings, requirement: DataRequirement): void {
   for (const source of [settings.train, settings.validation])
     if (source !== undefined && isDataset(source)) checkDataset(source, requirement);
 }
 
-function sessionOptions(settings: FitSettings): ConstructorParameters<typeof ModelSession>[2] {
+function sessionOptions(settings: FitSettings): ModelSessionOptions {
   const { batchSize: maxBatch, optimizer, seed, threads, clipNorm, clipValue, gradients, isa } = settings;
   return {
     maxBatch,
@@ -57,6 +58,11 @@ function sessionOptions(settings: FitSettings): ConstructorParameters<typeof Mod
  * ```
  */
 export async function fit(model: Model, options: FitOptions): Promise<History> {
+  return fitWith(openNativeSession, model, options);
+}
+
+/** {@link fit} on any engine. */
+export async function fitWith(open: OpenSession, model: Model, options: FitOptions): Promise<History> {
   const started = performance.now();
   const settings = resolveFitOptions(options);
   const { train, loss, start } = settings;
@@ -71,8 +77,8 @@ export async function fit(model: Model, options: FitOptions): Promise<History> {
   const requirement = { inputShape: outline.inputShape, outputShape: outline.outputShape, loss };
   checkData(settings, requirement);
   const lowered = lower(model, { loss, labels: await labelKind(train) });
-  if (!resumed) await calibrateFirst(model, settings);
-  const session = new ModelSession(model, lowered, sessionOptions(settings));
+  if (!resumed) await calibrateFirst(open, model, settings);
+  const session = open(model, lowered, sessionOptions(settings));
   try {
     if (resumed && model.optimizer !== undefined) session.restoreOptimizer(model.optimizer);
     return await new Trainer(model, session, { settings, requirement, weights: lowered.chains, started }).run();
@@ -82,9 +88,10 @@ export async function fit(model: Model, options: FitOptions): Promise<History> {
 }
 
 /** Ranges that were never set come from the first batches of the first epoch (fixes W21, W22). */
-async function calibrateFirst(model: Model, settings: FitSettings): Promise<void> {
+async function calibrateFirst(open: OpenSession, model: Model, settings: FitSettings): Promise<void> {
   const { train, batchSize, shuffle, seed, calibrationBatches: maxBatches, augment, threads, signal, isa } = settings;
   await calibrateRanges(model, train, {
+    open,
     ranges: 'missing',
     statistics: 'batch',
     maxBatches,

@@ -39,6 +39,8 @@ export interface LowerOptions {
 /** A model as a native program, and how to find things in it. */
 export interface LoweredProgram {
   readonly program: ProgramSpec;
+  /** The nodes that it computes, in order: those that the output depends on. */
+  readonly nodes: readonly GraphNode[];
   /** By tensor name; only tensors that the program uses. */
   readonly tensors: ReadonlyMap<string, TensorId>;
   /** By node name: its value, fake quantization included. Nodes fused into a later one have none. */
@@ -204,6 +206,7 @@ export function lower(model: Model, options: LowerOptions = {}): LoweredProgram 
       output,
       ...(loss === undefined ? {} : { loss: lossSpec(loss, labels, output, lowering.shapeOf(outputName)) }),
     },
+    nodes,
     tensors: lowering.table.ids,
     values: lowering.values,
     chains: lowering.chainNames,

@@ -1,8 +1,8 @@
 import type { DataSource } from '../data/types.js';
 import type { DataRequirement } from './check-data.js';
 import type { Loss } from './losses.js';
-import type { ModelSession } from './model-session.js';
 import { pass } from './pass.js';
+import type { TrainingSession } from './training-session.js';
 
 /** Quality of a model on a data set. */
 export interface Evaluation {
@@ -71,7 +71,7 @@ export interface EvaluateSessionOptions {
 }
 
 /** Evaluates the present state of a session in inference mode. */
-export async function evaluateSession(session: ModelSession, data: DataSource, options: EvaluateSessionOptions): Promise<Evaluation> {
+export async function evaluateSession(session: TrainingSession, data: DataSource, options: EvaluateSessionOptions): Promise<Evaluation> {
   const { requirement, batchSize, name, signal } = options;
   const total = { rows: 0, lossSum: 0, correct: 0 };
   for await (const batch of pass(data, { batchSize, requirement, name, shuffle: false })) {

@@ -20,7 +20,30 @@ export interface ModelSessionOptions {
   readonly keepValues?: boolean;
 }
 
-function requireFinite(name: string, data: ArrayLike<number>): void {
+/**
+ * The slots of one tensor in saved optimizer state.
+ *
+ * @throws PcqatError `ERR_OPTION` if the state is another optimizer's or another model's.
+ */
+export function savedSlots(
+  state: OptimizerState,
+  kind: OptimizerSpec['kind'] | undefined,
+  name: string,
+  length: number,
+): readonly Float32Array[] {
+  const where = 'optimizer state';
+  if (kind === undefined || state.kind !== kind) {
+    throw new PcqatError('ERR_OPTION', `the model was trained with ${state.kind} and cannot continue with ${String(kind)}`, { where });
+  }
+  const slots = state.slots.get(name) ?? [];
+  if (slots.length !== slotCount(kind) || slots.some((slot) => slot.length !== length)) {
+    throw new PcqatError('ERR_OPTION', `it does not fit tensor '${name}'`, { where, remedy: 'Start a new training without `start`.' });
+  }
+  return slots;
+}
+
+/** Throws `ERR_NON_FINITE` when a value of the tensor is NaN or infinite. */
+export function requireFinite(name: string, data: ArrayLike<number>): void {
   for (let i = 0; i < data.length; i++) {
     if (!Number.isFinite(data[i])) {
       throw new PcqatError('ERR_NON_FINITE', `element ${i} is ${data[i]}`, {
@@ -74,17 +97,8 @@ export class ModelSession {
 
   /** Continues from saved optimizer state. @throws PcqatError `ERR_OPTION` if it is another optimizer's or another model's. */
   restoreOptimizer(state: OptimizerState): void {
-    const kind = this.#optimizer?.kind;
-    const where = 'optimizer state';
-    if (state.kind !== kind) {
-      throw new PcqatError('ERR_OPTION', `the model was trained with ${state.kind} and cannot continue with ${String(kind)}`, { where });
-    }
     for (const [name, id, length] of this.#trainable()) {
-      const slots = state.slots.get(name) ?? [];
-      if (slots.length !== slotCount(kind) || slots.some((slot) => slot.length !== length)) {
-        throw new PcqatError('ERR_OPTION', `it does not fit tensor '${name}'`, { where, remedy: 'Start a new training without `start`.' });
-      }
-      slots.forEach((slot, i) => this.#session.setSlot(id, i, slot));
+      savedSlots(state, this.#optimizer?.kind, name, length).forEach((slot, i) => this.#session.setSlot(id, i, slot));
     }
     this.#step = state.step;
   }

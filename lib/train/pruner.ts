@@ -3,7 +3,7 @@ import { maskDecision, updateMask } from '../compress/sparsity/mask.js';
 import { PcqatError } from '../errors.js';
 import type { Model, Tensor } from '../graph/model.js';
 import { loadBinding } from '../native.js';
-import type { ModelSession } from './model-session.js';
+import type { TrainingSession } from './training-session.js';
 
 interface PrunedWeight {
   readonly weight: string;
@@ -16,13 +16,13 @@ interface PrunedWeight {
 /** Refreshes masks on schedule while a model trains (spec 1.6), and keeps stored weights sparse between epochs (spec 1.7). */
 export class Pruner {
   readonly #model: Model;
-  readonly #session: ModelSession;
+  readonly #session: TrainingSession;
   readonly #pruned: readonly PrunedWeight[];
   readonly #written: readonly string[];
   #undo: (() => void)[] = [];
 
   /** @param weights Weights that have a chain in the session. */
-  constructor(model: Model, session: ModelSession, weights: readonly string[]) {
+  constructor(model: Model, session: TrainingSession, weights: readonly string[]) {
     this.#model = model;
     this.#session = session;
     this.#pruned = weights.flatMap((weight) => {

@@ -9,11 +9,11 @@ import type { FitSettings } from './fit-options.js';
 import { type EpochRecord, type EpochTotals, type History, NO_TOTALS, type TrainingState } from './history.js';
 import type { Loss } from './losses.js';
 import { evaluateSession, type Evaluation } from './metrics.js';
-import type { ModelSession } from './model-session.js';
 import { pass } from './pass.js';
 import { Pruner } from './pruner.js';
 import { learningRateAt } from './schedules.js';
 import { summarizeChains, summarizeWeights } from './summarize.js';
+import type { TrainingSession } from './training-session.js';
 
 /** What a {@link Trainer} works with. */
 export interface TrainerContext {
@@ -28,13 +28,13 @@ export interface TrainerContext {
 /** The training loop of one `fit` call. */
 export class Trainer {
   readonly #model: Model;
-  readonly #session: ModelSession;
+  readonly #session: TrainingSession;
   readonly #context: TrainerContext;
   readonly #pruner: Pruner;
   #state: TrainingState;
   #clock: number;
 
-  constructor(model: Model, session: ModelSession, context: TrainerContext) {
+  constructor(model: Model, session: TrainingSession, context: TrainerContext) {
     this.#model = model;
     this.#session = session;
     this.#context = context;
