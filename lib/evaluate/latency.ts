@@ -9,6 +9,8 @@ export interface LatencyOptions {
   readonly runs?: number;
   /** Runs before them, which are not counted. Default 20. */
   readonly warmUp?: number;
+  /** Stop after this time, with at least one run measured. Default 60. */
+  readonly maxSeconds?: number;
   /** Rows to take turns with. Default: one row of random numbers in [−1, 1). */
   readonly x?: Float32Array;
   readonly signal?: AbortSignal;
@@ -16,6 +18,7 @@ export interface LatencyOptions {
 
 /** Wall clock of single rows, in milliseconds. */
 export interface Latency {
+  /** Measured; fewer than asked for where the time was up. */
   readonly runs: number;
   readonly mean: number;
   readonly min: number;
@@ -39,7 +42,7 @@ export interface Latency {
  * ```
  */
 export async function measureLatency(runner: Runner, options: LatencyOptions = {}): Promise<Latency> {
-  const { runs = 200, warmUp = 20, signal } = options;
+  const { runs = 200, warmUp = 20, maxSeconds = 60, signal } = options;
   for (const [name, value, least] of [
     ['runs', runs, 1],
     ['warmUp', warmUp, 0],
@@ -48,6 +51,7 @@ export async function measureLatency(runner: Runner, options: LatencyOptions = {
       throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least ${least}`, { where: name });
     }
   }
+  if (!(maxSeconds > 0)) throw new PcqatError('ERR_OPTION', `maxSeconds is ${maxSeconds} but must be above 0`, { where: 'maxSeconds' });
   const size = elementCount(runner.inputShape);
   const x = options.x ?? randomRow(size);
   const rows = x.length / size;
@@ -55,19 +59,21 @@ export async function measureLatency(runner: Runner, options: LatencyOptions = {
     throw new PcqatError('ERR_SHAPE', `it has ${x.length} values, which are no whole rows of ${size}`, { where: 'x' });
   }
   const times: number[] = [];
-  for (let i = 0; i < warmUp + runs; i++) {
+  const begin = performance.now();
+  const late = (): boolean => performance.now() - begin > maxSeconds * 1000;
+  for (let i = 0; times.length < runs && !(times.length > 0 && late()); i++) {
     signal?.throwIfAborted();
     const row = i % rows;
     const started = performance.now();
     await runner.run(x.subarray(row * size, (row + 1) * size));
-    if (i >= warmUp) times.push(performance.now() - started);
+    if (i >= warmUp || late()) times.push(performance.now() - started);
   }
   times.sort((a, b) => a - b);
   /** Nearest rank: the smallest time that is not below the fraction of all. */
-  const percentile = (fraction: number): number => times[Math.max(0, Math.ceil(fraction * runs) - 1)] ?? 0;
+  const percentile = (fraction: number): number => times[Math.max(0, Math.ceil(fraction * times.length) - 1)] ?? 0;
   return {
-    runs,
-    mean: times.reduce((sum, time) => sum + time, 0) / runs,
+    runs: times.length,
+    mean: times.reduce((sum, time) => sum + time, 0) / times.length,
     min: percentile(0),
     p50: percentile(0.5),
     p90: percentile(0.9),
