@@ -158,6 +158,7 @@ export type {
   ColumnReport,
   DataReport,
   EpochReport,
+  ExportReport,
   AgreementReport,
   FidelityReport,
   Histogram,

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { datasetNames, loadDataset } from '../data/registry.js';
 import type { Dataset, DatasetSplits } from '../data/types.js';
 import { PcqatError } from '../errors.js';
-import { loadRecipeData, sample } from './data.js';
+import { loadRecipeData, sample, withPixels } from './data.js';
 import { readRecipe } from './parse.js';
 
 /** Parts of a data set. */
@@ -20,9 +20,14 @@ export interface DataChoice {
   readonly split?: (typeof SPLITS)[number];
   /** Features of WAV files. */
   readonly features?: string;
+  /** What black and white pixels become; default 0 and 1. */
+  readonly pixels?: readonly [number, number];
   /** Only so many examples, chosen as recipes do. */
   readonly limit?: number;
 }
+
+/** Data sets whose examples are pixels. */
+const IMAGES: readonly string[] = ['mnist', 'fashion-mnist', 'idx', 'cifar10'];
 
 /** What kind of data a folder holds, by the names of its files. */
 async function kindOfFolder(folder: string): Promise<string> {
@@ -39,18 +44,32 @@ async function kindOfFolder(folder: string): Promise<string> {
   });
 }
 
-async function loadSplits({ data, features }: DataChoice): Promise<DatasetSplits> {
+async function loadSplits({ data, features, pixels }: DataChoice): Promise<DatasetSplits> {
   const found = await stat(data).catch(() => undefined);
-  if (found?.isFile()) return loadRecipeData(await readRecipe(data));
-  const [name = '', ...folder] = data.split(':');
-  const audio = features === undefined ? {} : { features };
+  if (found?.isFile()) {
+    if (pixels !== undefined || features !== undefined) {
+      throw new PcqatError('ERR_OPTION', 'a recipe says itself what its data are', {
+        where: data,
+        remedy: 'Leave out --pixels and --features.',
+      });
+    }
+    return loadRecipeData(await readRecipe(data));
+  }
+  const [given = '', ...behind] = data.split(':');
   // A folder that has the name of a data set is meant with ./ before it.
-  if (datasetNames.includes(name)) return loadDataset(name, { ...(folder.length === 0 ? {} : { path: folder.join(':') }), ...audio });
-  if (found?.isDirectory()) return loadDataset(await kindOfFolder(data), { path: data, ...audio });
-  throw new PcqatError('ERR_OPTION', `there is no data '${data}'`, {
-    where: 'data',
-    remedy: `Name a recipe file, a folder, or one of ${datasetNames.join(', ')}.`,
-  });
+  const isName = datasetNames.includes(given);
+  if (!isName && !found?.isDirectory()) {
+    throw new PcqatError('ERR_OPTION', `there is no data '${data}'`, {
+      where: 'data',
+      remedy: `Name a recipe file, a folder, or one of ${datasetNames.join(', ')}.`,
+    });
+  }
+  const name = isName ? given : await kindOfFolder(data);
+  const folder = isName ? behind.join(':') : data;
+  const splits = await loadDataset(name, { ...(folder === '' ? {} : { path: folder }), ...(features === undefined ? {} : { features }) });
+  if (pixels === undefined) return splits;
+  if (IMAGES.includes(name)) return withPixels(splits, pixels);
+  throw new PcqatError('ERR_OPTION', `data '${name}' are no images`, { where: 'pixels', remedy: 'Leave out --pixels.' });
 }
 
 /**

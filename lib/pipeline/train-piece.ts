@@ -51,6 +51,11 @@ export async function trainPiece(source: Model, piece: Piece, context: TrainCont
   const place = { stage: stage.stage, epochs: stage.epochs };
   if (partial) meter.advance(stage.stage, partial.state.epoch * stepsPerEpoch + partial.state.stepInEpoch);
   onProgress({ type: 'stage', ...place, columns: piece.columns });
+  if (stage.epochs === 0) {
+    const untrained = { model, history: [] };
+    await checkpoint.savePiece(piece.id, untrained, context.seconds());
+    return untrained;
+  }
   const augment = recipeAugmentation(recipe);
   let lastStep = performance.now();
   let lastSave = lastStep;

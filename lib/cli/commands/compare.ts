@@ -57,7 +57,7 @@ function randomRows(size: number, { random: rows, seed, range: [low, high] }: Co
 
 /** `pcqat compare <a> <b>`. */
 export async function compareCommand(fileA: string, fileB: string, options: CompareCommandOptions): Promise<void> {
-  const { data: source, split = 'test', batch, json, seed, range, random, runnerA, runnerB, features: _features, limit: _limit } = options;
+  const { data: source, split = 'test', batch, json, seed, range, random, runnerA, runnerB } = options;
   const { input, output, inputShape, dequantize, threads } = options;
   const given = Object.entries({ input, output, inputShape, dequantize, threads }).filter(([, value]) => value !== undefined);
   const opening = { ...(Object.fromEntries(given) as OpenRunnerOptions), batchSize: batch };

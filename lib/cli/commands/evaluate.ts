@@ -67,7 +67,18 @@ export function evaluationText(title: string, result: Classification, latency: L
 
 /** `pcqat evaluate <file>`. */
 export async function evaluateCommand(file: string, options: EvaluateCommandOptions): Promise<void> {
-  const { labels, batch, latencyRuns, json, data: source, split = 'test', features: _features, limit: _limit, ...opening } = options;
+  const {
+    labels,
+    batch,
+    latencyRuns,
+    json,
+    data: source,
+    split = 'test',
+    features: _features,
+    limit: _limit,
+    pixels: _pixels,
+    ...opening
+  } = options;
   await interruptible(async (signal) => {
     const data = await loadChosenData(options);
     signal.throwIfAborted();
