@@ -21,14 +21,14 @@ export interface ModelComparison extends Difference {
   readonly rows: number;
   /** Fraction of rows whose largest output is the same in both. */
   readonly agreement: number;
-  /** Layer by layer, where both runners are graphs whose layers can be paired. */
+  /** Layer by layer, where both runners are `native` and their layers can be paired. */
   readonly layers?: LayerComparisons;
 }
 
 /**
- * Runs two models on the same rows and says how far they are apart: their outputs, and their layers where both are graphs (`native`, but
- * no integer file). Layers are paired by name; where the names are others, by their order. A layer is compared behind its batch normalization and
- * activation, so that a model can be compared with one whose batch normalization is folded.
+ * Runs two models on the same rows and says how far they are apart: their outputs, and their layers where both runners are `native`. Layers are
+ * paired by name; where the names are others, by their order. A layer is compared behind its batch normalization and activation, so that a
+ * model can be compared with one whose batch normalization is folded, and with its int8 file.
  *
  * @param x - rows of inputs; channels last
  * @throws PcqatError `ERR_SHAPE` where the models do not take and give the same, or `x` is not whole rows; `ERR_EMPTY_DATA`, `ERR_NON_FINITE`
@@ -73,10 +73,9 @@ export async function compareModels(a: Runner, b: Runner, x: Float32Array, optio
     equal += equalArgmax(one, other, width);
   }
   const outputs = { rows, agreement: equal / rows, ...sum.result() };
-  const [first, second] = [a.model, b.model];
-  if (first === undefined || second === undefined || layerRows === 0) return outputs;
+  if (layerRows === 0) return outputs;
   signal?.throwIfAborted();
   const few = Math.min(layerRows, rows);
-  const layers = await compareModelLayers(first, second, x.subarray(0, few * inputSize), few, threads === undefined ? {} : { threads });
+  const layers = await compareModelLayers(a, b, x.subarray(0, few * inputSize), few, threads === undefined ? {} : { threads });
   return layers === undefined ? outputs : { ...outputs, layers };
 }

@@ -21,8 +21,8 @@ export class DifferenceSum {
     for (let i = 0; i < a.length; i++) {
       const value = a[i] ?? 0;
       const difference = Math.abs(value - (b[i] ?? 0));
-      // Not Math.max: NaN must not hide behind a comparison, and stays where it appeared once.
-      if (!(difference <= this.#most)) this.#most = difference;
+      // NaN stays: nothing is greater than it.
+      if (difference > this.#most || Number.isNaN(difference)) this.#most = difference;
       this.#sum += difference;
       this.#squares += difference * difference;
       this.#reference += value * value;

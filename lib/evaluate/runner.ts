@@ -1,4 +1,5 @@
 import type { ImportOptions } from '../formats/import/types.js';
+import type { TfliteModel } from '../formats/tflite/types.js';
 import type { Model } from '../graph/model.js';
 import type { Shape } from '../graph/types.js';
 
@@ -19,6 +20,8 @@ export interface Runner {
   readonly outputScale?: number;
   /** The graph that runs, where it is one: layers can be compared. */
   readonly model?: Model;
+  /** The integer model that runs, where it is one of the native executor. */
+  readonly tflite?: TfliteModel;
   /**
    * Real-valued outputs for rows of real-valued inputs; one call at a time.
    *

@@ -29,6 +29,7 @@ function openInt8(tflite: TfliteModel, threads: number | undefined): Runner {
   const [step] = runner.output.scale;
   return {
     name: 'pcqat int8',
+    tflite,
     inputShape,
     outputShape: runner.output.shape.slice(1),
     ...(runner.output.dtype === 'float32' || step === undefined ? {} : { outputScale: step }),

@@ -24,14 +24,14 @@ export interface CompareCommandOptions extends Partial<DataChoice>, Omit<OpenRun
 const short = (value: number): string => (value === 0 ? '0' : value.toPrecision(3));
 const relativeText = (relative: number | null): string => (relative === null ? '–' : short(relative));
 
-function layersText({ by, layers, unmatched }: LayerComparisons): string {
+function layersText({ by, rows: compared, layers, unmatched }: LayerComparisons): string {
   const rows = layers.map(({ a, b, maxAbs, meanAbs, relative }) => [
     ...[a, b].map(printable),
     ...[short(maxAbs), short(meanAbs), relativeText(relative)],
   ]);
   const rest = unmatched.map((names, i) => (names.length === 0 ? [] : [`not compared in ${'AB'[i]}: ${names.map(printable).join(', ')}`]));
   return [
-    `layers, paired by ${by}, each behind its batch normalization and activation:`,
+    `layers on ${compared === 1 ? 'the first row' : `the first ${compared} rows`}, paired by ${by}, each behind its batch normalization and activation:`,
     '',
     alignColumns([['layer of A', 'layer of B', 'largest', 'mean', 'relative'], ...rows], 2),
     ...rest.flat(),
