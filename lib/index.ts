@@ -79,6 +79,10 @@ export { streamBatches, type StreamExample, type StreamOptions } from './data/st
 export type { Batch, Dataset, DatasetSplits, DataSource } from './data/types.js';
 export { loadWavFolder, type WavFolderOptions } from './data/wav-folder.js';
 export { readWav, toMono, type Wav } from './data/wav.js';
+export { classify, type Classification, type ClassifyOptions, type ClassResult } from './evaluate/classification.js';
+export type { LayerComparison, LayerComparisons } from './evaluate/compare-layers.js';
+export { compareModels, type CompareOptions, type ModelComparison } from './evaluate/compare.js';
+export type { Difference } from './evaluate/difference.js';
 export { evaluate, predict, type EvaluateOptions, type PredictOptions } from './evaluate/evaluate.js';
 export { exportInt8, type ExportOptions } from './evaluate/export.js';
 export { certifyExport, type CertifyOptions } from './evaluate/certify.js';
@@ -92,6 +96,9 @@ export {
 } from './evaluate/foreign.js';
 export { evaluateInt8, Int8Runner, runInt8, type Int8Options } from './evaluate/int8.js';
 export { runOnnx, type OnnxData, type RunOnnxOptions } from './evaluate/onnxruntime.js';
+export { measureLatency, type Latency, type LatencyOptions } from './evaluate/latency.js';
+export type { OpenRunnerOptions, Runner, RunnerName } from './evaluate/runner.js';
+export { openRunner } from './evaluate/runners.js';
 export type { LayerDifference } from './evaluate/simulation.js';
 export { verifyExport, type ExportVerification, type VerifiedLayer } from './evaluate/verify.js';
 export type { CertificateMismatch } from './formats/certificate/compare.js';
@@ -157,6 +164,7 @@ export type {
   ColumnReport,
   DataReport,
   EpochReport,
+  ExportReport,
   AgreementReport,
   FidelityReport,
   Histogram,

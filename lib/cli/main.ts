@@ -1,41 +1,27 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module';
 import { parse } from 'node:path';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { MODEL_NAMES } from '../pipeline/recipe.js';
+import { compareCommand } from './commands/compare.js';
 import { demoCommand } from './commands/demo.js';
+import { evaluateCommand } from './commands/evaluate.js';
+import { importCommand } from './commands/import.js';
 import { infoCommand } from './commands/info.js';
 import { inspectCommand } from './commands/inspect.js';
 import { runCommand } from './commands/run.js';
 import { verifyCommand } from './commands/verify.js';
 import { describeError } from './errors.js';
+import { compareOptions, dataOptions, evaluateOptions, importOptions, integer, number, outputOptions, threadsOption } from './options.js';
 
 const FAILURE = 1;
 const USAGE = 2;
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number.');
-  return value;
-}
-
-function integer(text: string): number {
-  const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be a whole number.');
-  return value;
-}
-
-function threads(text: string): number {
-  const value = integer(text);
-  if (value < 1 || value > 1024) throw new InvalidArgumentError('It must be from 1 to 1024.');
-  return value;
-}
 
 /** Adds the options that every training command takes. */
 const trainingOptions = (command: Command): Command =>
   command
     .addOption(new Option('--seed <n>', 'seed of weights, shuffling, augmentation and dropout').argParser(integer))
-    .addOption(new Option('--threads <n>', 'worker threads; results do not depend on it (default: one per core)').argParser(threads))
+    .addOption(threadsOption())
     .addOption(new Option('--resume', 'go on from the checkpoint in the output folder').default(false))
     .addOption(new Option('--fresh', 'discard a checkpoint in the output folder and start anew').default(false).conflicts('resume'))
     .option('--no-html', 'do not write report.html')
@@ -72,30 +58,66 @@ function program(): Command {
     runCommand(recipe, { ...options, out: options.out ?? `pcqat-${parse(recipe).name}` }),
   );
 
-  root
-    .command('inspect')
-    .description('show layers, types, scales, zeros, distinct codes and sizes of a .tflite file')
-    .argument('<file>', '.tflite file')
-    .option('--json', 'print one JSON object', false)
-    .option('--verbose', 'print stack traces of errors', false)
-    .action(inspectCommand);
+  outputOptions(
+    importOptions(
+      root
+        .command('import')
+        .description('read a Keras, tfjs, ONNX, frozen TensorFlow or TFLite model and save it as one of pcqat')
+        .argument('<file>', '.h5, .keras, .onnx, .pb, .tflite, or model.json of tfjs or its folder')
+        .option('--check', 'only say what is in it and what pcqat cannot take; ends with 1 where there is any', false)
+        .option('--out <file>', 'file to write (default: <name>.pcqat.json)'),
+    ),
+  ).action((file: string, options: Parameters<typeof importCommand>[1]) => importCommand(file, options));
 
-  root
-    .command('verify')
-    .description('check a .tflite file against its certificate: every layer, tensor and operator, and the fidelity on its probe')
-    .argument('<file>', '.tflite file')
-    .argument('[certificate]', 'certificate (default: the one beside the file)')
-    .addOption(new Option('--threads <n>', 'worker threads; results do not depend on it (default: one per core)').argParser(threads))
-    .option('--json', 'print one JSON object', false)
-    .option('--verbose', 'print stack traces of errors', false)
-    .action(verifyCommand);
+  const data =
+    'recipe file, whose data are used; folder of IDX, CIFAR-10 or (one folder per class) .wav files; or a name that recipes know, ' +
+    'perhaps with its folder: fsdd, cifar10:folder';
+  outputOptions(
+    importOptions(
+      evaluateOptions(
+        dataOptions(
+          root
+            .command('evaluate')
+            .description('run a model on labelled data: accuracy, loss, confusion matrix, recall and precision of every class, latency')
+            .argument('<file>', 'pcqat model, .tflite, .onnx, tfjs, Keras or .pb file'),
+          new Option('--data <data>', data).makeOptionMandatory(),
+        ),
+      ),
+    ),
+  ).action(evaluateCommand);
 
-  root
-    .command('info')
-    .description('show version, instruction set, threads and GPU module')
-    .option('--json', 'print one JSON object', false)
-    .option('--verbose', 'print stack traces of errors', false)
-    .action(infoCommand);
+  outputOptions(
+    importOptions(
+      compareOptions(
+        dataOptions(
+          root
+            .command('compare')
+            .description('run two models on the same rows: how far their outputs, and where both are graphs their layers, are apart')
+            .argument('<a>', 'first model, of any kind that evaluate takes')
+            .argument('<b>', 'second model'),
+          new Option('--data <data>', `${data} (default: random rows)`),
+        ),
+      ),
+    ),
+  ).action(compareCommand);
+
+  outputOptions(
+    root
+      .command('inspect')
+      .description('show layers, types, scales, zeros, distinct codes and sizes of a .tflite file')
+      .argument('<file>', '.tflite file'),
+  ).action(inspectCommand);
+
+  outputOptions(
+    root
+      .command('verify')
+      .description('check a .tflite file against its certificate: every layer, tensor and operator, and the fidelity on its probe')
+      .argument('<file>', '.tflite file')
+      .argument('[certificate]', 'certificate (default: the one beside the file)')
+      .addOption(threadsOption()),
+  ).action(verifyCommand);
+
+  outputOptions(root.command('info').description('show version, instruction set, threads and GPU module')).action(infoCommand);
 
   return root;
 }

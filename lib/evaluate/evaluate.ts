@@ -1,14 +1,12 @@
 import type { Isa } from '../../binding.js';
 import type { DataSource } from '../data/types.js';
-import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
-import { elementCount } from '../graph/shapes.js';
-import { uncalibrated } from '../train/calibrate.js';
-import { checkDataset, checkExamples, isDataset } from '../train/check-data.js';
+import { checkDataset, isDataset } from '../train/check-data.js';
 import { lower } from '../train/lower.js';
 import { type Loss, softmaxCrossEntropy } from '../train/losses.js';
 import { type Evaluation, evaluateSession } from '../train/metrics.js';
 import { ModelSession } from '../train/model-session.js';
+import { openGraphRunner, requireCalibrated, sessionOptions } from './graph-runner.js';
 
 /** Options of {@link predict}. */
 export interface PredictOptions {
@@ -25,28 +23,6 @@ export interface PredictOptions {
 export interface EvaluateOptions extends PredictOptions {
   /** Default `softmaxCrossEntropy()`. */
   readonly loss?: Loss;
-}
-
-function sessionOptions({ batchSize = 128, threads, isa }: PredictOptions): ConstructorParameters<typeof ModelSession>[2] {
-  for (const [name, value] of [
-    ['batchSize', batchSize],
-    ['threads', threads ?? 1],
-  ] as const) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
-    }
-  }
-  return { maxBatch: batchSize, ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) };
-}
-
-/** With every range at 0/0 the model's output is a constant (W22); say so instead. */
-export function requireCalibrated(model: Model): void {
-  const missing = uncalibrated(model).length;
-  if (missing === 0 || missing < model.quantizers.size) return;
-  throw new PcqatError('ERR_OPTION', 'its activation ranges were never set', {
-    where: `model '${model.graph.name}'`,
-    remedy: 'Call fit or calibrate first.',
-  });
 }
 
 /**
@@ -95,25 +71,10 @@ export async function evaluate(model: Model, data: DataSource, options: Evaluate
  * ```
  */
 export async function predict(model: Model, x: Float32Array, options: PredictOptions = {}): Promise<Float32Array> {
-  const { batchSize = 128, signal } = options;
-  const lowered = lower(model);
-  const settings = sessionOptions(options);
-  const [inputSize, outputSize] = [elementCount(lowered.inputShape), elementCount(lowered.outputShape)];
-  if (x.length % inputSize !== 0) {
-    throw new PcqatError('ERR_SHAPE', `x has ${x.length} values, which are no whole rows of ${inputSize}`, { where: 'x' });
-  }
-  const rows = x.length / inputSize;
-  checkExamples({ rows, x, y: new Int32Array(0) }, lowered, 'x');
-  requireCalibrated(model);
-  const outputs = new Float32Array(rows * outputSize);
-  const session = new ModelSession(model, lowered, settings);
+  const runner = openGraphRunner(model, options);
   try {
-    for (let row = 0; row < rows; row += batchSize) {
-      signal?.throwIfAborted();
-      outputs.set(await session.forward(x.subarray(row * inputSize, (row + batchSize) * inputSize)), row * outputSize);
-    }
+    return await runner.run(x, options);
   } finally {
-    session.dispose();
+    runner.dispose();
   }
-  return outputs;
 }

@@ -26,12 +26,42 @@ export type ForeignRuntimeName = 'tfjs-tflite-node';
 /** What {@link findForeignRuntime} returns: a runtime, or why there is none. */
 export type FoundRuntime = { readonly runtime: ForeignRuntime } | { readonly missing: string };
 
-const NAME = 'tfjs-tflite-node';
+/** The package of the foreign runtime. */
+export const FOREIGN_PACKAGE = 'tfjs-tflite-node';
+const NAME = FOREIGN_PACKAGE;
 const ADDON = 'node_tflite_binding.node';
 const packageRoot = fileURLToPath(new URL('../..', import.meta.url));
 const worker = fileURLToPath(new URL('./foreign-worker.js', import.meta.url));
 /** No model that is worth certifying takes longer; one that hangs must not hang the export. */
 const TIMEOUT_MILLISECONDS = 10 * 60_000;
+
+/** The addon of the foreign runtime and its version, or why there is none. */
+export type FoundAddon = { readonly addon: string; readonly version: string } | { readonly missing: string };
+
+/** Looks for the addon as {@link findForeignRuntime} does. */
+export function findForeignAddon(from: string = packageRoot): FoundAddon {
+  let folder: string;
+  try {
+    folder = path.dirname(createRequire(path.join(from, 'package.json')).resolve(`${NAME}/package.json`));
+  } catch {
+    return { missing: `${NAME} is not installed` };
+  }
+  // Where its install script puts the addon; in a checkout, where scripts/build-oracles.mjs does.
+  const places = [path.join(folder, 'build', 'Release', ADDON), path.join(from, 'build', 'oracles', ADDON)];
+  const addon = places.find((place) => existsSync(place));
+  if (addon === undefined) return { missing: `${NAME} is installed, but its addon was not compiled` };
+  const { version } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')) as { version: string };
+  return { addon, version };
+}
+
+/** @throws PcqatError `ERR_MISSING_PEER` */
+export function requireForeignAddon(found: FoundAddon, where: string): Exclude<FoundAddon, { missing: string }> {
+  if ('addon' in found) return found;
+  throw new PcqatError('ERR_MISSING_PEER', found.missing, {
+    where,
+    remedy: `Run \`npm install ${NAME} --ignore-scripts=false\`, which compiles it.`,
+  });
+}
 
 /**
  * Looks for a foreign runtime: `tfjs-tflite-node` (the TFLite C library for Node), an optional peer dependency. Only its addon is used.
@@ -48,17 +78,9 @@ const TIMEOUT_MILLISECONDS = 10 * 60_000;
  * ```
  */
 export function findForeignRuntime(from: string = packageRoot): FoundRuntime {
-  let folder: string;
-  try {
-    folder = path.dirname(createRequire(path.join(from, 'package.json')).resolve(`${NAME}/package.json`));
-  } catch {
-    return { missing: `${NAME} is not installed` };
-  }
-  // Where its install script puts the addon; in a checkout, where scripts/build-oracles.mjs does.
-  const places = [path.join(folder, 'build', 'Release', ADDON), path.join(from, 'build', 'oracles', ADDON)];
-  const addon = places.find((place) => existsSync(place));
-  if (addon === undefined) return { missing: `${NAME} is installed, but its addon was not compiled` };
-  const { version } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8')) as { version: string };
+  const found = findForeignAddon(from);
+  if ('missing' in found) return found;
+  const { addon, version } = found;
   return { runtime: { name: NAME, version, run: (file, input, { signal } = {}) => runInProcess(addon, file, input, signal) } };
 }
 

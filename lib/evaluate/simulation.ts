@@ -58,7 +58,7 @@ export async function compareLayers(
       if (value !== undefined) values.set(node, value);
     }
     const tensors = tflite.operators.flatMap((operator) => operator.outputs).filter((index) => values.has(nameOf(tflite, index)));
-    const kept = await keptValues(tflite, input, tensors, settings);
+    const kept = await keptValues(tflite, input, tensors, { ...(threads === undefined ? {} : { threads }) });
     const layers = tensors.map((index, i) => {
       const tensor = tflite.tensors[index] as TfliteTensor;
       const [one, other] = [values.get(tensor.name)!, dequantize(kept[i]!, tensor)];
@@ -73,28 +73,32 @@ export async function compareLayers(
 
 const nameOf = ({ tensors }: TfliteModel, index: number): string => tensors[index]?.name ?? '';
 
+type TensorValues = Int8Array | Uint8Array | Float32Array;
+
 /** What some tensors hold for each row of the input. The executor keeps one row. */
-async function keptValues(
+export async function keptValues(
   tflite: TfliteModel,
-  input: Int8Array,
+  input: TensorValues,
   tensors: readonly number[],
-  settings: { readonly keepValues: boolean; readonly threads?: number },
-): Promise<Int8Array[]> {
+  { threads }: Int8Options = {},
+): Promise<TensorValues[]> {
   const { IntegerSession } = loadBinding();
-  const session = new IntegerSession(tflite, settings);
+  const session = new IntegerSession(tflite, { keepValues: true, ...(threads === undefined ? {} : { threads }) });
   const size = elementCount(tflite.tensors[tflite.inputs[0] ?? -1]?.shape ?? []);
   const rows = input.length / size;
-  const result = tensors.map((index) => new Int8Array(rows * elementCount(tflite.tensors[index]?.shape ?? [])));
+  const result = new Map<number, TensorValues>();
   try {
     for (let row = 0; row < rows; row++) {
       await session.run(input.subarray(row * size, (row + 1) * size));
-      for (const [i, index] of tensors.entries()) {
-        const value = session.getValue(index) as Int8Array;
-        result[i]?.set(value, row * value.length);
+      for (const index of tensors) {
+        const value = session.getValue(index) as TensorValues;
+        const all = result.get(index) ?? new (value.constructor as new (length: number) => TensorValues)(rows * value.length);
+        all.set(value, row * value.length);
+        result.set(index, all);
       }
     }
   } finally {
     session.dispose();
   }
-  return result;
+  return tensors.map((index) => result.get(index) ?? new Int8Array());
 }

@@ -9,7 +9,7 @@ import { checkDataset, checkExamples, isDataset } from '../train/check-data.js';
 import { lower } from '../train/lower.js';
 import { type Loss, softmaxCrossEntropy } from '../train/losses.js';
 import { type Evaluation, evaluateSession } from '../train/metrics.js';
-import { requireCalibrated } from './evaluate.js';
+import { requireCalibrated } from './graph-runner.js';
 import { readArtifacts } from './tfjs-artifacts.js';
 
 /** What pcqat needs of a model of tfjs: a `LayersModel`, or a `GraphModel` with one input and one output. */

@@ -6,7 +6,7 @@ import { PcqatError } from '../errors.js';
 import { atomicWrite } from '../formats/atomic-write.js';
 import { loadModel } from '../formats/pcqat/load.js';
 import { modelPaths } from '../formats/pcqat/paths.js';
-import { saveModel } from '../formats/pcqat/save.js';
+import { encodeModel, saveModel } from '../formats/pcqat/save.js';
 import type { Model } from '../graph/model.js';
 import type { ColumnReport, EpochReport } from '../report/types.js';
 import type { TrainingState } from '../train/history.js';
@@ -92,11 +92,21 @@ export interface PartialPiece {
   readonly state: TrainingState;
 }
 
-/** Says which recipe a checkpoint belongs to. Threads and outputs may differ: they do not change what is trained. */
-export function recipeKey(recipe: Recipe, version: string): string {
+/** The file may be replaced between two runs. */
+function modelHash(model: Model): string {
+  const { json, bin } = encodeModel(model);
+  return createHash('sha256').update(json).update(bin).digest('hex');
+}
+
+/**
+ * Says which recipe a checkpoint belongs to. Threads and outputs may differ: they do not change what is trained.
+ *
+ * @param source - the model from a file that the recipe starts from
+ */
+export function recipeKey(recipe: Recipe, version: string, source?: Model): string {
   const { threads: _threads, outputs: _outputs, name: _name, $schema: _schema, ...rest } = recipe;
   return createHash('sha256')
-    .update(JSON.stringify([version, rest]))
+    .update(JSON.stringify([version, rest, ...(source === undefined ? [] : [modelHash(source)])]))
     .digest('hex');
 }
 

@@ -1,4 +1,4 @@
-import { COLUMNS, type ColumnName, type Recipe } from './recipe.js';
+import { COLUMNS, type ColumnName, isImported, type Recipe } from './recipe.js';
 import { recipeError } from './recipe-error.js';
 import type { Stage } from './stage-schema.js';
 
@@ -20,33 +20,38 @@ const TITLES: Readonly<Record<ColumnName, string>> = {
   pcqat: 'PCQAT',
 };
 
+/** Part of the epochs that the float base gets. */
+const BASE_SHARE = 0.45;
+
 /**
  * The default stages of a column. All columns share the float base and the pruned ones share the pruning stage, so
- * that each is trained once, and all have the same number of epochs.
+ * that each is trained once, and all have the same number of epochs. A model from a file needs no base: its baseline is the model as it is.
  */
-function defaultStages(column: ColumnName, epochs: number): Stage[] {
+function defaultStages(column: ColumnName, epochs: number, imported: boolean): Stage[] {
+  // what the base would take is shared among the other stages
+  const scale = imported ? 1 / (1 - BASE_SHARE) : 1;
   // each stage has an epoch at least; the recipe asks for four or more in all
-  const share = (fraction: number, most: number): number => Math.min(most, Math.max(1, Math.round(fraction * epochs)));
-  const base = share(0.45, epochs - 3);
+  const share = (fraction: number, most: number): number => Math.min(most, Math.max(1, Math.round(fraction * scale * epochs)));
+  const base = imported ? 0 : share(BASE_SHARE, epochs - 3);
   const prune = share(0.2, epochs - base - 2);
   const cluster = share(0.2, epochs - base - prune - 1);
   // A short stage after the codebooks are fixed, where there is an epoch for it; without it they are fixed at export.
-  const retune = Math.min(Math.round(0.05 * epochs), epochs - base - prune - cluster - 1);
-  const float: Stage = { stage: 'float', epochs: base };
+  const retune = Math.min(Math.round(0.05 * scale * epochs), epochs - base - prune - cluster - 1);
+  const start: Stage[] = imported ? [] : [{ stage: 'float', epochs: base }];
   const pruning: Stage = { stage: 'prune', epochs: prune, schedule: 'polynomial', initialSparsity: 0, updatesPerEpoch: 4 };
   const clustering = (length: number): Stage => ({ stage: 'cluster', epochs: length, granularity: 'auto', aggregation: 'sum' });
   switch (column) {
     case 'baseline':
-      return [float, { stage: 'finetune', epochs: epochs - base }];
+      return imported ? [{ stage: 'float', epochs: 0 }] : [...start, { stage: 'finetune', epochs: epochs - base }];
     case 'pruned':
-      return [float, pruning, { stage: 'finetune', epochs: epochs - base - prune }];
+      return [...start, pruning, { stage: 'finetune', epochs: epochs - base - prune }];
     case 'qat':
-      return [float, { stage: 'qat', epochs: epochs - base }];
+      return [...start, { stage: 'qat', epochs: epochs - base }];
     case 'prunedClustered':
-      return [float, pruning, clustering(epochs - base - prune)];
+      return [...start, pruning, clustering(epochs - base - prune)];
     case 'pcqat':
       return [
-        float,
+        ...start,
         pruning,
         clustering(cluster),
         { stage: 'pcqat', epochs: epochs - base - prune - cluster - retune },
@@ -56,14 +61,17 @@ function defaultStages(column: ColumnName, epochs: number): Stage[] {
 }
 
 /** Checks that each stage may follow those before it. */
-function checkOrder(stages: readonly Stage[], path: string): void {
+function checkOrder(stages: readonly Stage[], path: string, imported: boolean): void {
   const seen = new Set<Stage['stage']>();
-  stages.forEach(({ stage }, index) => {
+  stages.forEach(({ stage, epochs }, index) => {
     const where = `${path}[${index}].stage`;
     const quantized = [...seen].some((name) => name.endsWith('qat'));
     if (stage === 'float' && index > 0)
       throw recipeError(where, `'float' can only be the first stage`, `Use 'finetune' to go on training.`);
-    if (stage === 'finetune' && index === 0) throw recipeError(where, `'finetune' has no stage to go on from`, `Start with 'float'.`);
+    if (epochs === 0 && !imported)
+      throw recipeError(`${path}[${index}].epochs`, 'it is 0 but must be at least 1', 'Only a model from a file can be left as it is.');
+    if (stage === 'finetune' && index === 0 && !imported)
+      throw recipeError(where, `'finetune' has no stage to go on from`, `Start with 'float'.`);
     if (stage !== 'finetune' && stage !== 'retune' && quantized)
       throw recipeError(where, `'${stage}' comes after quantization`, `Only 'finetune' and 'retune' may follow it.`);
     if (stage === 'retune' && !seen.has('cqat') && !seen.has('pcqat'))
@@ -93,11 +101,12 @@ const MUST_HAVE: Readonly<Record<ColumnName, readonly Stage['stage'][]>> = {
  * @throws PcqatError `ERR_RECIPE`, naming the field
  */
 export function planColumns(recipe: Recipe): readonly Column[] {
+  const imported = isImported(recipe);
   const wanted = COLUMNS.filter((name) => recipe.outputs.columns?.includes(name) ?? true);
   const columns = wanted.map((name): Column => {
-    const stages = recipe.columns[name] ?? defaultStages(name, recipe.epochs);
+    const stages = recipe.columns[name] ?? defaultStages(name, recipe.epochs, imported);
     const path = `columns.${name}`;
-    checkOrder(stages, path);
+    checkOrder(stages, path, imported);
     for (const stage of MUST_HAVE[name]) {
       if (!stages.some((one) => one.stage === stage))
         throw recipeError(path, `it has no '${stage}' stage`, `Add { stage: '${stage}', epochs: … }.`);
@@ -107,12 +116,14 @@ export function planColumns(recipe: Recipe): readonly Column[] {
       throw recipeError(path, `the baseline must stay a float model but has a '${extra.stage}' stage`, `Move it to another column.`);
     return { name, title: TITLES[name], stages, epochs: stages.reduce((sum, { epochs }) => sum + epochs, 0) };
   });
-  const budget = columns[0]!.epochs;
-  for (const { name, epochs } of columns) {
+  // A model from a file, as it is, is what the others are compared with.
+  const trained = columns.filter(({ name, epochs }) => name !== 'baseline' || epochs > 0);
+  const budget = trained[0]?.epochs;
+  for (const { name, epochs } of trained) {
     if (epochs !== budget) {
       throw recipeError(
         `columns.${name}`,
-        `its stages have ${epochs} epochs but those of ${columns[0]!.name} have ${budget}`,
+        `its stages have ${epochs} epochs but those of ${trained[0]!.name} have ${budget}`,
         'Give every column the same number of epochs, so that they can be compared.',
       );
     }

@@ -11,15 +11,23 @@ export function sample(data: Dataset, count: number): Dataset {
   return subset(data, permutation(data.size, 0, 0).subarray(0, count).sort(), data.name);
 }
 
+/** Images whose black and white, 0 and 1, become other values. */
+export function withPixels(splits: DatasetSplits, [black, white]: readonly [number, number]): DatasetSplits {
+  const scaled = (part: Dataset): Dataset => ({ ...part, x: part.x.map((value) => black + (white - black) * value) });
+  return { ...splits, train: scaled(splits.train), validation: scaled(splits.validation), test: scaled(splits.test) };
+}
+
 /**
  * The data of a recipe.
  *
  * @throws PcqatError `ERR_IO`, `ERR_FORMAT` for missing or damaged files
  */
 export async function loadRecipeData(recipe: Recipe): Promise<DatasetSplits> {
-  const { name, limit, ...options } = recipe.data;
+  const { name, limit, ...given } = recipe.data;
+  const { pixels, ...options }: { pixels?: readonly [number, number] | undefined } & Record<string, unknown> = given;
   // the shuffle of a folder into parts follows the recipe's seed
-  const splits = await loadDataset(name, name === 'wav-folder' ? { ...options, seed: recipe.seed } : options);
+  const loaded = await loadDataset(name, name === 'wav-folder' ? { ...options, seed: recipe.seed } : options);
+  const splits = pixels === undefined ? loaded : withPixels(loaded, pixels);
   return {
     ...splits,
     train: sample(splits.train, limit?.train ?? splits.train.size),

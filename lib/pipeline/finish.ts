@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { stripClustering } from '../compress/clustering/strip.js';
 import { materializeWeight } from '../compress/materialize.js';
 import { convertToInt8 } from '../compress/quantization/convert.js';
@@ -19,7 +19,9 @@ import { readTflite } from '../formats/tflite/read.js';
 import { writeTflite } from '../formats/tflite/write.js';
 import type { Model } from '../graph/model.js';
 import { histogram, magnitude } from '../report/histogram.js';
-import type { ColumnReport, EpochReport, LayerReport } from '../report/types.js';
+import type { ColumnReport, EpochReport, ExportReport, LayerReport } from '../report/types.js';
+import type { ExportFormat } from './export-formats.js';
+import { type ExportJob, writeExports } from './exports.js';
 import type { Plan, PlannedColumn } from './pieces.js';
 import { checkColumn } from './gate.js';
 import type { LayerTargets } from './stages.js';
@@ -33,6 +35,8 @@ export interface FinishContext {
   readonly calibration: Dataset;
   readonly targets: LayerTargets;
   readonly saveModels: boolean;
+  /** Beside the int8 .tflite. */
+  readonly formats: readonly ExportFormat[];
   readonly threads?: number;
   readonly signal?: AbortSignal;
 }
@@ -56,6 +60,18 @@ function layerReports(model: Model, before: Model, layers: readonly TfliteLayerS
     const { weights, zeros, codes } = inFile;
     return [{ name: node.name, weights, zeros, codes, before: histogram(stored, limit), after: histogram(used, limit) }];
   });
+}
+
+/** Writes the other formats; names are relative to the output folder. */
+async function exportReports({ formats, out }: FinishContext, job: ExportJob): Promise<ExportReport[]> {
+  const reports: ExportReport[] = [];
+  for (const [format, paths] of Object.entries(await writeExports(formats, job))) {
+    for (const path of paths) {
+      const bytes = await readFile(path);
+      reports.push({ format, file: relative(out, path), sha256: sha256(bytes), bytes: bytes.length });
+    }
+  }
+  return reports;
 }
 
 /**
@@ -90,12 +106,14 @@ export async function finishColumn(
   const summary = inspectTflite(bytes, path);
   const pruned = column.stages.some(({ stage }) => stage === 'prune');
   checkColumn(column.name, model, summary.layers, context.targets, pruned);
-  const int8 = await evaluateInt8(readTflite(bytes, path), data.test, running);
+  const tflite = readTflite(bytes, path);
+  const int8 = await evaluateInt8(tflite, data.test, running);
   const certificate = await certifyExport(model, bytes, { data: data.test, before: trained, ...running });
   await writeCertificate(certificate, certificatePath(path));
   // A test part of a few hundred examples cannot show 99.9 %: one of them may always differ.
   if (certificate.fidelity.simulation !== null) assertFidelity(certificate, { agreement: Math.min(0.999, 1 - 1 / data.test.size) });
   if (context.saveModels) await saveModel(trained, join(out, FILES[column.name]));
+  const exports = await exportReports(context, { model, tflite, bytes, stem: join(out, FILES[column.name]) });
   const layers = layerReports(model, before, summary.layers);
   const { simulation } = certificate.fidelity;
   const weights = layers.reduce((sum, layer) => sum + layer.weights, 0);
@@ -107,6 +125,7 @@ export async function finishColumn(
     file,
     certificate: certificatePath(file),
     sha256: sha256(bytes),
+    ...(exports.length === 0 ? {} : { exports }),
     bytes: summary.bytes,
     gzipBytes: summary.gzipBytes,
     brotliBytes: summary.brotliBytes,

@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { extname } from 'node:path';
+import { dirname, extname, resolve } from 'node:path';
 import { parse as parseYaml } from 'yaml';
 import type { z } from 'zod';
 import { PcqatError } from '../errors.js';
 import { recipeError } from './recipe-error.js';
 import { planColumns } from './columns.js';
+import { checkFormats } from './exports.js';
 import { recipeSchema, type Recipe } from './recipe.js';
 
 type Issue = z.core.$ZodIssue;
@@ -43,8 +44,11 @@ const valueAt = (root: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | null | undefined)?.[key], root);
 
 /** Of a union's alternatives, the one that got furthest into the value: its first issue is what the writer meant. */
-function deepest(alternatives: readonly (readonly Issue[])[]): Issue | undefined {
-  const first = alternatives.map((issues) => issues[0]).filter((issue) => issue !== undefined);
+function deepest(alternatives: readonly (readonly Issue[])[], value: unknown): Issue | undefined {
+  // An alternative that is told by a field which is absent was not meant.
+  const meant = (issue: Issue): boolean =>
+    issue.code !== 'invalid_union' || issue.path.length === 0 || valueAt(value, issue.path) !== undefined;
+  const first = alternatives.map((issues) => issues[0]).filter((issue) => issue !== undefined && meant(issue)) as Issue[];
   const depth = Math.max(0, ...first.map((issue) => issue.path.length));
   return depth === 0 ? first.find((issue) => issue.code === 'unrecognized_keys') : first.find((issue) => issue.path.length === depth);
 }
@@ -82,7 +86,7 @@ function describeIssue(issue: Issue, root: unknown, base: readonly PropertyKey[]
     case 'invalid_value':
       return { where, message: `${is}, which is not known`, remedy: `Allowed: ${issue.values.map(String).join(', ')}.` };
     case 'invalid_union': {
-      const inner = deepest(issue.errors as readonly (readonly Issue[])[]);
+      const inner = deepest(issue.errors as readonly (readonly Issue[])[], value);
       if (inner) return describeIssue(inner, root, path);
       const options = unionOptions(issue);
       return { where, message: value === undefined ? 'it is missing' : `${is}, which is not known`, remedy: options };
@@ -148,11 +152,12 @@ export function parseRecipe(input: unknown): Recipe {
   }
   checkClusters(result.data);
   planColumns(result.data);
+  checkFormats(result.data);
   return result.data;
 }
 
 /**
- * Reads and checks a recipe file: JSON, or YAML where the name ends in `.yaml` or `.yml`.
+ * Reads and checks a recipe file: JSON, or YAML where the name ends in `.yaml` or `.yml`. A model's file is made relative to the recipe's folder.
  *
  * @throws PcqatError `ERR_IO` where the file cannot be read, `ERR_RECIPE` where it is not a valid recipe
  *
@@ -186,5 +191,11 @@ export async function readRecipe(path: string): Promise<Recipe> {
       cause,
     });
   }
-  return parseRecipe(value);
+  return withModelPath(parseRecipe(value), path);
+}
+
+/** A model's file is named relative to the recipe's. */
+function withModelPath(recipe: Recipe, path: string): Recipe {
+  const { model } = recipe;
+  return 'file' in model ? { ...recipe, model: { ...model, file: resolve(dirname(path), model.file) } } : recipe;
 }

@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import { z } from 'zod';
+import { EXPORT_FORMATS } from './export-formats.js';
 import { stagesSchema, centroidInitSchema, learningRateSchema } from './stage-schema.js';
 
 /** The five columns of the table, in order. */
@@ -25,8 +27,20 @@ const modelObjects = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('mnist-cnn') }),
 ]);
 
+/** A trained model to start from. */
+const modelFile = z
+  .strictObject({
+    file: z.string().min(1).describe('Saved pcqat model, .tflite, .onnx, tfjs, Keras or .pb file; relative to the recipe file'),
+    input: z.string().min(1).optional().describe('Tensor or node where the model starts; default its only input'),
+    output: z.string().min(1).optional().describe('Tensor or node where the model ends; default its only output'),
+    dequantize: z.boolean().optional().describe('Read integer weights as the real numbers they stand for'),
+  })
+  .describe('A trained model from a file');
+
 /** Names of the models a recipe can use. */
 export const MODEL_NAMES = modelObjects.options.map((option) => option.shape.name.value);
+
+const nameAlone = z.enum(MODEL_NAMES).transform((name): z.output<typeof modelObjects> => ({ name }));
 
 /** How many examples of each part to use, chosen at random but always the same; default all. */
 const limitSchema = z
@@ -39,8 +53,15 @@ const limitSchema = z
 
 const folder = z.string().min(1).describe('Folder with the files');
 
+/** What black and white become. */
+export const pixelsSchema = z
+  .tuple([z.number(), z.number()])
+  .refine(([black, white]) => black < white, { message: 'the first number must be less than the second' })
+  .describe('Values of black and white pixels, default 0 and 1; an imported model may want 0 and 255, or -1 and 1');
+
 const imageFiles = {
   path: folder,
+  pixels: pixelsSchema.optional(),
   validation: count('Examples taken from the end of the training files').optional(),
   limit: limitSchema.optional(),
 };
@@ -119,13 +140,18 @@ const outputsSchema = z.strictObject({
   columns: z.array(z.enum(COLUMNS)).min(1).optional().describe('Columns to make; default all five'),
   html: z.boolean().default(true).describe('Write report.html'),
   models: z.boolean().default(false).describe('Save the trained model of each column beside its .tflite'),
+  formats: z
+    .array(z.enum(EXPORT_FORMATS))
+    .min(1)
+    .optional()
+    .describe('Files of each column; tflite (int8) is always among them, and alone by default'),
 });
 
 /** The recipe as a zod schema; {@link parseRecipe} is the way to use it. */
 export const recipeSchema = z.strictObject({
   $schema: z.string().optional().describe('For editors'),
   name: z.string().min(1).max(200).optional().describe('Title of the report'),
-  model: orName(modelObjects, 'name', MODEL_NAMES),
+  model: z.union([modelObjects, modelFile, nameAlone]),
   data: orName(dataObjects, 'name', ['fsdd']),
   seed: z
     .int()
@@ -158,6 +184,12 @@ export type RecipeInput = z.input<typeof recipeSchema>;
 
 /** A checked recipe with all defaults filled in. Made by {@link parseRecipe}. */
 export type Recipe = z.output<typeof recipeSchema>;
+
+/** What a recipe's model is called in reports. */
+export const modelTitle = ({ model }: Recipe): string => ('file' in model ? basename(model.file) : model.name);
+
+/** Does the recipe start from a trained model? */
+export const isImported = ({ model }: Recipe): boolean => 'file' in model;
 
 /** The JSON Schema of a recipe, as published in `schema/recipe.schema.json`. */
 export function recipeJsonSchema(): object {

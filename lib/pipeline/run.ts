@@ -11,12 +11,13 @@ import type { ColumnReport, EpochReport, Report } from '../report/types.js';
 import { Checkpoint, recipeKey } from './checkpoint.js';
 import { planColumns, type Column } from './columns.js';
 import { loadRecipeData, sample } from './data.js';
+import { extraFormats } from './exports.js';
 import { ensureWritableFolder, readIfPresent } from './files.js';
 import { finishColumn, sha256, type FinishContext } from './finish.js';
-import { createRecipeModel } from './model.js';
+import { createRecipeModel, readSourceModel } from './model.js';
 import { planPieces, type Plan, type PlannedColumn } from './pieces.js';
 import { ProgressMeter, type ProgressEvent } from './progress.js';
-import type { Recipe } from './recipe.js';
+import { isImported, modelTitle, type Recipe } from './recipe.js';
 import { layerTargets } from './stages.js';
 import { trainPiece, type TrainContext } from './train-piece.js';
 
@@ -76,18 +77,24 @@ async function findCheckpoint(key: string, { out, resume = false, fresh = false 
   return found;
 }
 
-/** A finished column of an earlier run, if its file is still as it was. */
-async function finishedColumn(checkpoint: Checkpoint, column: PlannedColumn, out: string): Promise<ColumnReport | undefined> {
+/** A finished column of an earlier run, if it has every format and its files are still as they were. */
+async function finishedColumn(checkpoint: Checkpoint, column: PlannedColumn, context: FinishContext): Promise<ColumnReport | undefined> {
   const saved = checkpoint.column(column.name);
   if (saved === undefined) return undefined;
-  const bytes = await readFile(join(out, saved.file)).catch(() => undefined);
-  return bytes && sha256(bytes) === saved.sha256 ? saved : undefined;
+  const { exports = [] } = saved;
+  if (!context.formats.every((format) => exports.some((one) => one.format === format))) return undefined;
+  for (const { file, sha256: hash } of [saved, ...exports]) {
+    const bytes = await readFile(join(context.out, file)).catch(() => undefined);
+    if (bytes === undefined || sha256(bytes) !== hash) return undefined;
+  }
+  return saved;
 }
 
 /** Trains or loads the pieces of a column, in order. */
 async function trainColumn(column: PlannedColumn, plan: Plan, initial: Model, context: TrainContext) {
   let model = initial;
-  let first: Model | undefined;
+  // a model from a file has been trained before
+  let first = isImported(context.recipe) ? initial : undefined;
   const history: EpochReport[] = [];
   for (const id of column.pieces) {
     const { checkpoint } = context;
@@ -136,7 +143,16 @@ async function makeColumns(setting: Setting, initial: Model): Promise<Record<str
   const train: TrainContext = { recipe, data, checkpoint, meter, stepsPerEpoch, onProgress, seconds, ...running };
   const calibration = sample(data.train, recipe.calibrationExamples);
   const targets = layerTargets(initial, recipe);
-  const finish: FinishContext = { out, plan, data, calibration, targets, saveModels: recipe.outputs.models, ...running };
+  const finish: FinishContext = {
+    out,
+    plan,
+    data,
+    calibration,
+    targets,
+    saveModels: recipe.outputs.models,
+    formats: extraFormats(recipe),
+    ...running,
+  };
 
   onProgress({ type: 'data', name: recipe.data.name, train: data.train.size, validation: data.validation.size, test: data.test.size });
   if (resume) {
@@ -145,7 +161,7 @@ async function makeColumns(setting: Setting, initial: Model): Promise<Record<str
   }
   const reports: Record<string, ColumnReport> = {};
   for (const column of plan.columns) {
-    let report = await finishedColumn(checkpoint, column, out);
+    let report = await finishedColumn(checkpoint, column, finish);
     if (report === undefined) {
       signal?.throwIfAborted();
       const { model, first, history } = await trainColumn(column, plan, initial, train);
@@ -161,12 +177,12 @@ async function makeColumns(setting: Setting, initial: Model): Promise<Record<str
 
 function makeReport({ recipe, options, columns, data, seconds }: Setting, reports: Record<string, ColumnReport>): Report {
   const { train, validation, test, credit } = data;
-  const { epochs } = columns[0]!;
+  const epochs = Math.max(...columns.map((column) => column.epochs));
   return {
     version: 1,
     pcqat: nativeInfo().version,
-    title: recipe.name ?? `${recipe.model.name} on ${recipe.data.name}`,
-    model: recipe.model.name,
+    title: recipe.name ?? `${modelTitle(recipe)} on ${recipe.data.name}`,
+    model: modelTitle(recipe),
     data: recipe.data.name,
     seed: recipe.seed,
     seconds: seconds(),
@@ -210,7 +226,8 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Re
   const { out, signal, resume = false } = options;
   const started = performance.now();
   const columns = planColumns(recipe);
-  const key = recipeKey(recipe, nativeInfo().version);
+  const source = await readSourceModel(recipe);
+  const key = recipeKey(recipe, nativeInfo().version, source);
   await ensureWritableFolder(out);
   if (resume && (await Checkpoint.open(out)) === undefined) {
     const finished = await finishedReport(out, recipe);
@@ -219,7 +236,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Re
   const found = await findCheckpoint(key, options);
   try {
     const data = options.data ?? (await loadRecipeData(recipe));
-    const initial = createRecipeModel(recipe, data.train);
+    const initial = createRecipeModel(recipe, data.train, source);
     layerTargets(initial, recipe); // wrong layer names are found here
     signal?.throwIfAborted();
     const checkpoint = found ?? (await Checkpoint.create(out, key));

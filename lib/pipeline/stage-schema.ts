@@ -31,7 +31,11 @@ const quantization = {
 
 /** One training run with one weight chain. */
 export const stageSchema = z.discriminatedUnion('stage', [
-  z.strictObject({ stage: z.literal('float'), ...common }),
+  z.strictObject({
+    stage: z.literal('float'),
+    ...common,
+    epochs: z.int().min(0).max(100_000).describe('0 leaves a model from a file as it is'),
+  }),
   z.strictObject({
     stage: z.literal('prune'),
     ...common,

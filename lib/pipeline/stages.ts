@@ -17,7 +17,7 @@ import { stripPruning } from '../compress/sparsity/strip.js';
 import type { PruningSchedule } from '../compress/sparsity/types.js';
 import type { Dataset } from '../data/types.js';
 import { cloneModel, type Model } from '../graph/model.js';
-import type { Recipe } from './recipe.js';
+import { modelTitle, type Recipe } from './recipe.js';
 import { recipeError } from './recipe-error.js';
 import type { Stage } from './stage-schema.js';
 
@@ -39,7 +39,7 @@ export function layerTargets(model: Model, recipe: Recipe): LayerTargets {
   for (const name of Object.keys(recipe.layers)) {
     if (!nodes.some((node) => node.name === name)) {
       const known = nodes.map((node) => node.name).join(', ');
-      throw recipeError(`layers.${name}`, `model '${recipe.model.name}' has no layer '${name}' with weights`, `Layers are ${known}.`);
+      throw recipeError(`layers.${name}`, `model '${modelTitle(recipe)}' has no layer '${name}' with weights`, `Layers are ${known}.`);
     }
   }
   const sparsity = new Map<string, number>();

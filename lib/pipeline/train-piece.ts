@@ -49,6 +49,11 @@ export async function trainPiece(source: Model, piece: Piece, context: TrainCont
   const running = context.signal === undefined ? {} : { signal: context.signal };
   const model = partial?.model ?? (await prepareStage(source, stage, { recipe, stepsPerEpoch, data: data.train, ...running }));
   const place = { stage: stage.stage, epochs: stage.epochs };
+  if (stage.epochs === 0) {
+    const untrained = { model, history: [] };
+    await checkpoint.savePiece(piece.id, untrained, context.seconds());
+    return untrained;
+  }
   if (partial) meter.advance(stage.stage, partial.state.epoch * stepsPerEpoch + partial.state.stepInEpoch);
   onProgress({ type: 'stage', ...place, columns: piece.columns });
   const augment = recipeAugmentation(recipe);

@@ -17,9 +17,11 @@ export function tableRows(report: Report): string[][] {
 /** What the table does not say: budget, data, machine, time. */
 export function tableNotes(report: Report): string[] {
   const { budget, dataset, machine } = report;
+  const untrained = Object.values(report.columns).filter((column) => column?.epochs === 0);
   return [
-    `Every column: ${budget.epochs} epochs (${thousands(budget.steps)} steps of ${budget.batchSize}) in all. ` +
+    `Every${untrained.length === 0 ? '' : ' other'} column: ${budget.epochs} epochs (${thousands(budget.steps)} steps of ${budget.batchSize}) in all. ` +
       `Target: ${percent(report.sparsity, 0)} % zeros, ${report.clusters} clusters. Seed ${report.seed}.`,
+    ...untrained.map((column) => `${column!.title}: ${report.model} as it is, not trained.`),
     `Accuracy on the ${thousands(dataset.test)} test examples of ${report.data} (${thousands(dataset.train)} for training).`,
     `${duration(report.seconds)} on ${machine.cpu.trim()}, ${machine.threads} threads, ${machine.isa}.`,
     ...(dataset.credit === '' ? [] : [`Data: ${dataset.credit}`]),

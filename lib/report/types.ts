@@ -57,6 +57,15 @@ export interface FidelityReport extends AgreementReport {
   readonly fakeQuant: AgreementReport;
 }
 
+/** A file that a column was exported to beside its int8 .tflite. */
+export interface ExportReport {
+  readonly format: string;
+  /** File name in the output folder. */
+  readonly file: string;
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
 /** A column of the table. Accuracies are fractions of the test part. */
 export interface ColumnReport {
   readonly title: string;
@@ -70,6 +79,8 @@ export interface ColumnReport {
   /** File name of its certificate, in the same folder. */
   readonly certificate: string;
   readonly sha256: string;
+  /** Files in other formats; absent where there are none. */
+  readonly exports?: readonly ExportReport[];
   readonly bytes: number;
   readonly gzipBytes: number;
   readonly brotliBytes: number;

@@ -22,7 +22,7 @@ export function isDataset(source: DataSource): source is Dataset {
 }
 
 /** `[28, 28]` and `[28, 28, 1]` hold the same numbers in the same order. */
-function withoutTrailingOnes(shape: Shape): Shape {
+export function withoutTrailingOnes(shape: Shape): Shape {
   return shape.slice(0, shape.findLastIndex((dimension) => dimension !== 1) + 1);
 }
 

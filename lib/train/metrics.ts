@@ -20,7 +20,7 @@ export function argmax(values: ArrayLike<number>): number {
 }
 
 /** `log Σ exp(x)` without overflow. */
-function logSumExp(x: Float32Array): number {
+export function logSumExp(x: Float32Array): number {
   const max = x.reduce((a, b) => Math.max(a, b), -Infinity);
   return max + Math.log(x.reduce((sum, value) => sum + Math.exp(value - max), 0));
 }

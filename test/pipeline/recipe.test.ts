@@ -224,7 +224,7 @@ describe('recipe', () => {
   it('makes the demo recipe from flags', () => {
     const recipe = demoRecipe({ model: 'ds-cnn-l', sparsity: 0.75, clusters: 8, seed: 3 });
     expect(recipe).to.deep.include({ sparsity: 0.75, clusters: 8, seed: 3 });
-    expect(recipe.model.name).to.equal('ds-cnn-l');
+    expect(recipe.model).to.deep.equal({ name: 'ds-cnn-l' });
     expect(() => demoRecipe({ sparsity: 1 })).to.throw(PcqatError, /less than 1/);
   });
 });

@@ -1,0 +1,184 @@
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { PcqatError } from '../errors.js';
+import { elementCount } from '../graph/shapes.js';
+import type { Shape } from '../graph/types.js';
+import { loadIfInstalled, missingPeer, packageVersion } from './peer.js';
+import { checkedRowCount, portions } from './rows.js';
+import type { OpenRunnerOptions, Runner } from './runner.js';
+
+/** Rows at a time. */
+const ROWS = 64;
+const MAX_JSON_BYTES = 64 * 2 ** 20;
+
+interface TfTensor {
+  readonly shape: readonly number[];
+  data(): Promise<Float32Array>;
+  dispose(): void;
+}
+
+interface TfModel {
+  readonly inputs: readonly { readonly shape?: readonly (number | null)[]; readonly name: string }[];
+  predict(x: TfTensor): TfTensor | readonly TfTensor[] | Readonly<Record<string, TfTensor>>;
+  dispose(): void;
+}
+
+/** The part of tfjs that is used, from whichever packages there are. */
+interface Tf {
+  readonly name: string;
+  tensor(values: Float32Array, shape: readonly number[]): TfTensor;
+  loadLayersModel?(handler: object): Promise<TfModel>;
+  loadGraphModel?(handler: object): Promise<TfModel>;
+}
+
+/** `@tensorflow/tfjs-node` or `@tensorflow/tfjs`; else the packages that they are made of, on the CPU backend. */
+async function loadTf(part: 'tfjs-layers' | 'tfjs-converter'): Promise<Tf> {
+  for (const name of ['@tensorflow/tfjs-node', '@tensorflow/tfjs']) {
+    const whole = await loadIfInstalled<{ default?: Tf } & Tf>(name);
+    if (whole !== undefined) return { ...(whole.default ?? whole), name: `${name} ${packageVersion(name)}`.trim() };
+  }
+  const core = await loadIfInstalled<Tf & { ready(): Promise<void>; setBackend(name: string): Promise<boolean> }>('@tensorflow/tfjs-core');
+  const backend = await loadIfInstalled('@tensorflow/tfjs-backend-cpu');
+  const loader = await loadIfInstalled<Pick<Tf, 'loadLayersModel' | 'loadGraphModel'>>(`@tensorflow/${part}`);
+  if (core === undefined || backend === undefined || loader === undefined) {
+    throw missingPeer('@tensorflow/tfjs', "the runner 'tfjs'");
+  }
+  await core.setBackend('cpu');
+  const { loadLayersModel, loadGraphModel } = loader;
+  return {
+    name: `@tensorflow/${part} ${packageVersion(`@tensorflow/${part}`)} (cpu)`,
+    tensor: core.tensor,
+    ...(loadLayersModel === undefined ? {} : { loadLayersModel }),
+    ...(loadGraphModel === undefined ? {} : { loadGraphModel }),
+  };
+}
+
+interface ModelJson {
+  readonly modelTopology?: unknown;
+  readonly format?: unknown;
+  readonly weightsManifest?: readonly { readonly paths: readonly string[]; readonly weights: readonly unknown[] }[];
+}
+
+const damaged = (message: string, where: string, cause?: unknown): PcqatError =>
+  new PcqatError('ERR_FORMAT', message, { where, remedy: 'The file is damaged or no tfjs model.', cause });
+
+async function readJson(file: string): Promise<ModelJson> {
+  let text: string;
+  try {
+    if ((await stat(file)).size > MAX_JSON_BYTES) throw damaged(`it has more than ${MAX_JSON_BYTES} bytes`, file);
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    if (cause instanceof PcqatError) throw cause;
+    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
+      where: file,
+      remedy: 'Check the path.',
+      cause,
+    });
+  }
+  try {
+    const json = JSON.parse(text) as ModelJson;
+    if (typeof json === 'object' && json !== null && typeof json.modelTopology === 'object') return json;
+  } catch (cause) {
+    throw damaged(`it is no JSON: ${(cause as Error).message}`, file, cause);
+  }
+  throw damaged('it has no modelTopology', file);
+}
+
+/** The bytes of all weight files, one after the other, as tfjs takes them. */
+async function readWeights({ weightsManifest = [] }: ModelJson, file: string): Promise<{ specs: unknown[]; data: ArrayBuffer }> {
+  const parts: Buffer[] = [];
+  if (!Array.isArray(weightsManifest)) throw damaged('its weightsManifest is no list', file);
+  for (const group of weightsManifest) {
+    if (!Array.isArray(group?.paths) || !Array.isArray(group.weights)) throw damaged('a group of weights has no paths', file);
+    for (const name of group.paths) {
+      // A model's weights lie beside it; a path that leads elsewhere is not read.
+      if (typeof name !== 'string' || path.isAbsolute(name) || name.split(/[/\\]/).includes('..'))
+        throw damaged(`the path of its weights is ${JSON.stringify(name)}`, file);
+      const weights = path.join(path.dirname(file), name);
+      parts.push(
+        await readFile(weights).catch((cause: unknown) => {
+          throw new PcqatError('ERR_IO', `the weights cannot be read: ${(cause as Error).message}`, { where: weights, cause });
+        }),
+      );
+    }
+  }
+  const bytes = new Uint8Array(Buffer.concat(parts));
+  return { specs: weightsManifest.flatMap(({ weights }) => weights), data: bytes.buffer };
+}
+
+/**
+ * Opens a layers or graph model in tfjs.
+ *
+ * @throws PcqatError `ERR_MISSING_PEER`, `ERR_IO`, `ERR_FORMAT`, `ERR_UNSUPPORTED`, `ERR_SHAPE`
+ */
+export async function openTfjs(folderOrFile: string, { exampleShape }: OpenRunnerOptions): Promise<Runner> {
+  const isFolder = await stat(folderOrFile).then(
+    (entry) => entry.isDirectory(),
+    () => false,
+  );
+  const file = isFolder ? path.join(folderOrFile, 'model.json') : folderOrFile;
+  const json = await readJson(file);
+  const isGraph = json.format === 'graph-model' || (json.modelTopology as { node?: unknown }).node !== undefined;
+  const tf = await loadTf(isGraph ? 'tfjs-converter' : 'tfjs-layers');
+  const { specs, data } = await readWeights(json, file);
+  const handler = { load: () => Promise.resolve({ ...json, weightSpecs: specs, weightData: data }) };
+  const failure = (what: string) => (cause: unknown) => {
+    throw new PcqatError('ERR_UNSUPPORTED', `tfjs could not ${what}: ${(cause as Error).message.split('\n')[0]?.slice(0, 500)}`, {
+      where: file,
+      cause,
+    });
+  };
+  const load = isGraph ? tf.loadGraphModel : tf.loadLayersModel;
+  if (load === undefined) throw missingPeer('@tensorflow/tfjs', "the runner 'tfjs'");
+  const model = await load(handler).catch(failure('load the model'));
+  try {
+    const inputShape = shapeOf(model, exampleShape, file);
+    const runRows = async (x: Float32Array): Promise<{ values: Float32Array; shape: readonly number[] }> => {
+      const input = tf.tensor(x, [x.length / elementCount(inputShape), ...inputShape]);
+      try {
+        const result = model.predict(input);
+        const outputs = 'data' in result && typeof result.data === 'function' ? [result as TfTensor] : Object.values(result as object);
+        const output = outputs[0] as TfTensor;
+        const values = Float32Array.from(await output.data());
+        for (const one of outputs as TfTensor[]) one.dispose();
+        return { values, shape: output.shape };
+      } finally {
+        input.dispose();
+      }
+    };
+    const probe = await runRows(new Float32Array(elementCount(inputShape))).catch(failure('run the model'));
+    const outputShape = probe.shape.slice(1);
+    const outputSize = elementCount(outputShape);
+    return {
+      name: tf.name,
+      inputShape,
+      outputShape,
+      run: async (x, { signal } = {}) => {
+        const outputs = new Float32Array(checkedRowCount(x, inputShape) * outputSize);
+        let at = 0;
+        for (const part of portions(x, elementCount(inputShape), ROWS)) {
+          signal?.throwIfAborted();
+          const { values } = await runRows(part).catch(failure('run the model'));
+          outputs.set(values, at);
+          at += values.length;
+        }
+        return outputs;
+      },
+      dispose: () => model.dispose(),
+    };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+function shapeOf(model: TfModel, exampleShape: Shape | undefined, where: string): Shape {
+  if (model.inputs.length !== 1) throw new PcqatError('ERR_UNSUPPORTED', `it has ${model.inputs.length} inputs and not one`, { where });
+  const shape = model.inputs[0]?.shape?.slice(1);
+  if (shape?.every((dimension) => typeof dimension === 'number' && dimension > 0)) return shape as number[];
+  if (exampleShape !== undefined) return exampleShape;
+  throw new PcqatError('ERR_SHAPE', 'the model leaves the shape of its input open', {
+    where,
+    remedy: 'Say what shape an example has (`exampleShape`).',
+  });
+}
