@@ -37,6 +37,7 @@ export {
   type Quantizer,
   type QuantizerOptions,
 } from './compress/quantization/quantizers.js';
+export { stripQuantization } from './compress/quantization/strip.js';
 export {
   Default8BitClusterPreserveQuantizeScheme,
   Default8BitPrunePreserveQuantizeScheme,

@@ -1,3 +1,8 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { convertToFloat } from '../compress/quantization/convert-float.js';
+import { stripQuantization } from '../compress/quantization/strip.js';
+import { writeTflite } from '../formats/tflite/write.js';
 import type { TfliteModel } from '../formats/tflite/types.js';
 import type { Model } from '../graph/model.js';
 import { EXPORT_FORMATS, type ExportFormat } from './export-formats.js';
@@ -23,7 +28,45 @@ export type WriteExport = (job: ExportJob) => Promise<readonly string[]>;
  * Writers by format, each loaded when it is used. `finishColumn` writes the int8 .tflite itself, as the report and the certificate rest on
  * it. A format without a writer is refused before anything is trained.
  */
-const WRITERS: Readonly<Partial<Record<ExportFormat, () => Promise<WriteExport>>>> = {};
+const WRITERS: Readonly<Partial<Record<ExportFormat, () => Promise<WriteExport>>>> = {
+  onnx: async () => {
+    const { writeOnnx } = await import('../formats/onnx/write.js');
+    return async ({ tflite, stem }) => {
+      await writeOnnx(`${stem}.onnx`, tflite);
+      return [`${stem}.onnx`];
+    };
+  },
+  'onnx-float': async () => {
+    const { writeOnnx } = await import('../formats/onnx/write.js');
+    return async ({ model, stem }) => {
+      await writeOnnx(`${stem}-float.onnx`, stripQuantization(model));
+      return [`${stem}-float.onnx`];
+    };
+  },
+  tfjs: async () => {
+    const { writeTfjs } = await import('../formats/tfjs/write.js');
+    return async ({ model, stem }) => {
+      await writeTfjs(stripQuantization(model), `${stem}-tfjs`);
+      return (await readdir(`${stem}-tfjs`)).map((name) => join(`${stem}-tfjs`, name));
+    };
+  },
+  'c-header': async () => {
+    const { writeCHeader } = await import('../formats/c-header/write.js');
+    return async ({ bytes, stem }) => {
+      await writeCHeader(`${stem}.h`, bytes);
+      return [`${stem}.h`];
+    };
+  },
+  'tflite-float': async () => writeFloat('f32', 'float'),
+  'tflite-float16': async () => writeFloat('f16', 'float16'),
+};
+
+function writeFloat(weights: 'f32' | 'f16', suffix: string): WriteExport {
+  return async ({ model, stem }) => {
+    await writeTflite(convertToFloat(model, { weights }), `${stem}-${suffix}.tflite`);
+    return [`${stem}-${suffix}.tflite`];
+  };
+}
 
 /** Formats of a recipe beside the int8 .tflite, each once. */
 export function extraFormats({ outputs }: Recipe): readonly ExportFormat[] {

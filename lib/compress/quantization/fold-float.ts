@@ -13,11 +13,12 @@ export interface FloatWeights {
 export function foldFloatWeights(model: Model, options: Omit<FoldOptions, 'perChannel' | 'inputScale'>): FloatWeights {
   const { channels, layer, channelOf = (i: number) => i % channels } = options;
   const { factors, offsets } = affine(model, options);
-  const kernel = layer === undefined ? new Float32Array(channels).fill(1) : usedKernel(model, `${layer}/kernel`);
+  const kernel = layer === undefined ? new Float32Array(channels).fill(1) : usedWeight(model, `${layer}/kernel`);
   return { kernel: kernel.map((w, i) => w * (factors[channelOf(i)] ?? 0)), bias: offsets };
 }
 
-function usedKernel(model: Model, parameter: string): Float32Array {
+/** A weight as its layer uses it, fake quantization included. */
+export function usedWeight(model: Model, parameter: string): Float32Array {
   const kernel = finite(materializeWeight(model, parameter), parameter);
   const fakeQuant = model.chains.get(parameter)?.fakeQuant;
   return fakeQuant === undefined ? kernel : fakeQuantized(model, parameter, kernel, fakeQuant);

@@ -83,7 +83,7 @@ function requireFloat({ graph, quantizers, chains }: Model): void {
   if (!quantized) return;
   throw new PcqatError('ERR_UNSUPPORTED', 'a LayersModel cannot express fake quantization', {
     where: `model '${graph.name}'`,
-    remedy: 'Export it with exportInt8, or write the model from before quantization.',
+    remedy: 'Export it with exportInt8, or write stripQuantization(model).',
   });
 }
 
