@@ -37,6 +37,8 @@ describe('pcqat evaluate and compare', function () {
   this.timeout(60_000);
   let folder: string;
   let images: string;
+  let cifar: string;
+  let tenClasses: string;
   let model: Model;
   let data: Dataset;
   const file = { model: '', int8: '' };
@@ -46,6 +48,12 @@ describe('pcqat evaluate and compare', function () {
     await mkdir(images);
     await writeIdxFolder(images);
     data = await loadChosenData({ data: images });
+    cifar = path.join(folder, 'cifar');
+    await mkdir(cifar);
+    await writeFile(path.join(cifar, 'test.bin'), new Uint8Array(2 * 3073));
+    await writeFile(path.join(cifar, 'train.bin'), new Uint8Array(20 * 3073));
+    tenClasses = path.join(folder, 'ten-classes.json');
+    await saveModel(lenet5({ classes: 10, inputShape: [SIDE, SIDE, 1] }), tenClasses);
     model = lenet5({ classes: 4, inputShape: [SIDE, SIDE, 1], seed: 2 });
     const { train } = syntheticSplits(64);
     await fit(model, { train, epochs: 2, batchSize: 16, optimizer: adam({ learningRate: 1e-3 }) });
@@ -120,9 +128,15 @@ describe('pcqat evaluate and compare', function () {
 
     it('says what does not fit', async () => {
       await fails(
-        ['evaluate', file.model, '--data', 'fsdd'],
+        ['evaluate', file.model, '--data', cifar],
         1,
-        /^pcqat: ERR_SHAPE: examples are \[49, 10, 1\]|ERR_OPTION: data 'fsdd test' have 10 classes/,
+        /^pcqat: ERR_OPTION: data 'cifar10 test' have 10 classes but the model has 4/,
+      );
+      await fails(['evaluate', file.model, '--data', cifar, '--labels', 'a,b,c,d'], 1, /^pcqat: ERR_OPTION: the labels lack 'airplane'/);
+      await fails(
+        ['evaluate', tenClasses, '--data', cifar],
+        1,
+        /^pcqat: ERR_SHAPE: examples are \[32, 32, 3\] but the model's input is \[12, 12, 1\]/,
       );
       await fails(['evaluate', file.model, '--data', images, '--labels', 'a,b'], 1, /^pcqat: ERR_OPTION: there are 2 different labels/);
       await fails(
@@ -204,7 +218,7 @@ describe('pcqat evaluate and compare', function () {
       const other = path.join(folder, 'other.json');
       await saveModel(lenet5({ classes: 5, inputShape: [SIDE, SIDE, 1] }), other);
       await fails(['compare', file.model, other], 1, /^pcqat: ERR_SHAPE: the models give \[4\] and \[5\]/);
-      await fails(['compare', file.model, other, '--data', 'fsdd'], 1, /^pcqat: ERR_SHAPE: /);
+      await fails(['compare', file.model, file.model, '--data', cifar], 1, /^pcqat: ERR_SHAPE: examples are \[32, 32, 3\]/);
       await fails(['compare', file.model, path.join(folder, 'none')], 1, /^pcqat: ERR_IO: /);
       await fails(['compare', file.model, file.model, '--data', images, '--random', '5'], 2, /cannot be used with/);
       await fails(['compare', file.model], 2, /missing required argument/);

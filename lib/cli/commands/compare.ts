@@ -1,6 +1,9 @@
+import type { Dataset } from '../../data/types.js';
+import { PcqatError } from '../../errors.js';
 import { compareModels, type ModelComparison } from '../../evaluate/compare.js';
 import type { LayerComparisons } from '../../evaluate/compare-layers.js';
 import type { OpenRunnerOptions, Runner, RunnerName } from '../../evaluate/runner.js';
+import { sameOrder } from '../../evaluate/rows.js';
 import { openRunner } from '../../evaluate/runners.js';
 import { elementCount } from '../../graph/shapes.js';
 import { Random } from '../../graph/random.js';
@@ -55,6 +58,13 @@ function randomRows(size: number, { random: rows, seed, range: [low, high] }: Co
   return Float32Array.from({ length: rows * size }, () => low + (high - low) * random.uniform());
 }
 
+/** @throws PcqatError `ERR_SHAPE` */
+function checkFits({ inputShape }: Runner, data: Dataset): void {
+  if (sameOrder(data.inputShape, inputShape)) return;
+  const shapes = `examples are [${data.inputShape.join(', ')}] but the model's input is [${inputShape.join(', ')}]`;
+  throw new PcqatError('ERR_SHAPE', shapes, { where: `data '${data.name}'`, remedy: 'Choose the data that the models were made for.' });
+}
+
 /** `pcqat compare <a> <b>`. */
 export async function compareCommand(fileA: string, fileB: string, options: CompareCommandOptions): Promise<void> {
   const { data: source, split = 'test', batch, json, seed, range, random, runnerA, runnerB } = options;
@@ -70,6 +80,7 @@ export async function compareCommand(fileA: string, fileB: string, options: Comp
       open.push(a);
       const b = await openRunner(fileB, { ...opening, exampleShape: a.inputShape, ...example, runner: runnerB });
       open.push(b);
+      if (data !== undefined) checkFits(a, data);
       const x = data?.x ?? randomRows(elementCount(a.inputShape), options);
       const result = await compareModels(a, b, x, { batchSize: batch, signal, ...(threads === undefined ? {} : { threads }) });
       const rows =
