@@ -23,6 +23,7 @@ import type { ColumnReport, EpochReport, ExportReport, LayerReport } from '../re
 import type { ExportFormat } from './export-formats.js';
 import { type ExportJob, writeExports } from './exports.js';
 import type { Plan, PlannedColumn } from './pieces.js';
+import { floatModel } from './float-model.js';
 import { checkColumn } from './gate.js';
 import type { LayerTargets } from './stages.js';
 
@@ -113,7 +114,7 @@ export async function finishColumn(
   // A test part of a few hundred examples cannot show 99.9 %: one of them may always differ.
   if (certificate.fidelity.simulation !== null) assertFidelity(certificate, { agreement: Math.min(0.999, 1 - 1 / data.test.size) });
   if (context.saveModels) await saveModel(trained, join(out, FILES[column.name]));
-  const exports = await exportReports(context, { model, tflite, bytes, stem: join(out, FILES[column.name]) });
+  const exports = await exportReports(context, { model, float: floatModel(model), tflite, bytes, stem: join(out, FILES[column.name]) });
   const layers = layerReports(model, before, summary.layers);
   const { simulation } = certificate.fidelity;
   const weights = layers.reduce((sum, layer) => sum + layer.weights, 0);

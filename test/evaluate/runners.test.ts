@@ -229,6 +229,7 @@ describe('openRunner', function () {
         ['elsewhere', dense(manifest(['../secret.bin'])), 'ERR_FORMAT', /secret/],
         ['no-list', dense({ weightsManifest: { length: 1 } }), 'ERR_FORMAT', /no list/],
         ['no-paths', dense(manifest('weights.bin')), 'ERR_FORMAT', /no paths/],
+        ['twice', dense(manifest(['weights.bin', './weights.bin'])), 'ERR_FORMAT', /named twice/],
         ['no-weights', dense(manifest(['none.bin'])), 'ERR_IO', /none\.bin/],
         ['too-few', dense(manifest(['weights.bin'])), 'ERR_UNSUPPORTED', /could not load/],
         ['odd-layer', dense({ modelTopology: { class_name: 'Nope', config: {} } }), 'ERR_UNSUPPORTED', /could not load/],

@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
 import { EXPORT_FORMATS } from '#lib/pipeline/export-formats.js';
+import { predict } from '#lib/evaluate/evaluate.js';
+import { parameterNames } from '#lib/graph/model.js';
+import { floatModel } from '#lib/pipeline/float-model.js';
 import { checkFormats, type ExportJob, extraFormats, writeExports } from '#lib/pipeline/exports.js';
 import { parseRecipe } from '#lib/pipeline/parse.js';
 import { recipeSchema } from '#lib/pipeline/recipe.js';
@@ -52,7 +55,7 @@ describe('formats of a recipe', () => {
   it('go to their writers with the model, the file and the name', async () => {
     const { model, bytes } = await certifiedPcqat();
     const jobs: ExportJob[] = [];
-    const job = { model, tflite: readTflite(bytes), bytes, stem: join(folder, 'pcqat') };
+    const job = { model, float: floatModel(model), tflite: readTflite(bytes), bytes, stem: join(folder, 'pcqat') };
     const write = async (one: ExportJob): Promise<string[]> => {
       jobs.push(one);
       await writeFile(`${one.stem}.onnx`, 'onnx');
@@ -66,6 +69,17 @@ describe('formats of a recipe', () => {
         .update(await readFile(join(folder, 'pcqat.onnx')))
         .digest('hex'),
     ).to.match(/^[0-9a-f]{64}$/);
+  });
+
+  it('get the float model with the weights that the layers use', async () => {
+    const { model, data } = await certifiedPcqat();
+    expect(model.chains.size).to.be.above(0);
+    const float = floatModel(model);
+    expect([float.chains.size, float.quantizers.size, float.tensors.size]).to.deep.equal([0, 0, parameterNames(model).length]);
+    expect(await predict(float, data.x)).to.deep.equal(await predict({ ...model, quantizers: new Map() }, data.x));
+    const kernel = float.tensors.get('conv2/kernel')!.data;
+    expect(new Set(kernel).size).to.be.at.most(8);
+    expect(kernel).not.to.deep.equal(model.tensors.get('conv2/kernel')!.data);
   });
 
   it('are all named in the documentation', async () => {

@@ -10,7 +10,7 @@ import { Random } from '../../graph/random.js';
 import { type DataChoice, loadChosenData } from '../../pipeline/named-data.js';
 import { percent, thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
-import { printable } from '../input.js';
+import { printable, shortened } from '../input.js';
 import { interruptible } from '../interruptible.js';
 
 /** Flags of `pcqat compare`. */
@@ -29,10 +29,13 @@ const relativeText = (relative: number | null): string => (relative === null ? '
 
 function layersText({ by, rows: compared, layers, unmatched }: LayerComparisons): string {
   const rows = layers.map(({ a, b, maxAbs, meanAbs, relative }) => [
-    ...[a, b].map(printable),
+    shortened(a),
+    shortened(b),
     ...[short(maxAbs), short(meanAbs), relativeText(relative)],
   ]);
-  const rest = unmatched.map((names, i) => (names.length === 0 ? [] : [`not compared in ${'AB'[i]}: ${names.map(printable).join(', ')}`]));
+  const rest = unmatched.map((names, i) =>
+    names.length === 0 ? [] : [`not compared in ${'AB'[i]}: ${names.map((name) => shortened(name)).join(', ')}`],
+  );
   return [
     `layers on ${compared === 1 ? 'the first row' : `the first ${compared} rows`}, paired by ${by}, each behind its batch normalization and activation:`,
     '',
