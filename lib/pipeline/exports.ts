@@ -8,7 +8,7 @@ import { recipeError } from './recipe-error.js';
 export interface ExportJob {
   /** The trained model, pruning and clustering stripped: a float model, or one with fake quantization. */
   readonly model: Model;
-  /** The same without fake quantization, its weights as the layers use them. */
+  /** The same without fake quantization, its weights masked and shared as the layers use them. */
   readonly float: Model;
   /** The same as the column's int8 .tflite file, which is written and verified already. */
   readonly tflite: TfliteModel;

@@ -2,8 +2,8 @@ import { materializeWeight } from '../compress/materialize.js';
 import { listParameters, type Model, type Tensor } from '../graph/model.js';
 
 /**
- * The model without any technique, for formats that have none: weights as its layers use them (masked, shared, on the grid of their fake
- * quantization), activations in f32. Arrays that stay as they are, are shared with the source.
+ * The model without any technique, for formats that have none: weights as its layers use them, masked and shared, without the fake
+ * quantization of weights and activations. Arrays that stay as they are, are shared with the source.
  */
 export function floatModel(model: Model): Model {
   const tensors = new Map<string, Tensor>();

@@ -76,10 +76,10 @@ describe('formats of a recipe', () => {
     expect(model.chains.size).to.be.above(0);
     const float = floatModel(model);
     expect([float.chains.size, float.quantizers.size, float.tensors.size]).to.deep.equal([0, 0, parameterNames(model).length]);
-    expect(await predict(float, data.x)).to.deep.equal(await predict({ ...model, quantizers: new Map() }, data.x));
+    const chains = new Map([...model.chains].map(([name, { fakeQuant: _, ...chain }]) => [name, chain]));
+    expect(await predict(float, data.x)).to.deep.equal(await predict({ ...model, chains, quantizers: new Map() }, data.x));
     const kernel = float.tensors.get('conv2/kernel')!.data;
     expect(new Set(kernel).size).to.be.at.most(8);
-    expect(kernel).not.to.deep.equal(model.tensors.get('conv2/kernel')!.data);
   });
 
   it('are all named in the documentation', async () => {
