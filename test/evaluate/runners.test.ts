@@ -179,6 +179,11 @@ describe('openRunner', function () {
       });
       const unknown = path.join(folder, 'unknown.tflite');
       await writeFile(unknown, odd);
+      const four = path.join(folder, 'four.tflite');
+      const both = ['x', 'y'].map((name) => ({ ...tensor, shape: [4, 1], name, dtype: 'int8' as const }));
+      const relu = [{ op: 'RELU', inputs: [0], outputs: [1], options: {} }];
+      await writeFile(four, encodeTflite({ description: 'four rows', tensors: both, operators: relu, inputs: [0], outputs: [1] }));
+      for (const runner of ['native', 'tflite'] as const) await rejects(four, { runner }, 'ERR_UNSUPPORTED', /'x' is \[4, 1\].*batch of 1/);
       await rejects(unknown, { runner: 'tflite' }, 'ERR_UNSUPPORTED', /TFLite could not run the file: ./);
     });
   });
