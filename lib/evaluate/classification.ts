@@ -31,7 +31,7 @@ export interface Classification {
   readonly accuracy: number;
   /**
    * Mean cross-entropy. Outputs that are non-negative and sum to 1 in every row are taken as probabilities, others as logits. Absent for
-   * integer outputs, which are too coarse for it.
+   * integer outputs and probabilities rounded to 8 bits, which are too coarse for it.
    */
   readonly loss?: number;
   /** One for each output of the model. */
@@ -42,6 +42,9 @@ export interface Classification {
 
 /** As `tf.keras.losses`: what is surely wrong does not cost infinity. */
 const SMALLEST_PROBABILITY = 1e-7;
+/** Rows of probabilities sum to 1 this well in f32, and this well where they were rounded to 8 bits. */
+const EXACT = 1e-3;
+const ROUNDED = 0.05;
 /** The confusion matrix has their square. */
 const MAX_CLASSES = 4096;
 
@@ -80,20 +83,22 @@ function fitted({ inputShape, outputShape }: Runner, data: Dataset): { labels: I
 
 /** Sums the cross-entropy of rows both ways, until it is known which one holds. */
 class LossSum {
-  #probabilities = true;
+  /** Largest distance of a row's sum from 1; infinite once a row is no probabilities. */
+  #deviation = 0;
   #fromProbabilities = 0;
   #fromLogits = 0;
 
   add(outputs: Float32Array, label: number): void {
     this.#fromLogits += logSumExp(outputs) - (outputs[label] ?? 0);
-    if (!this.#probabilities) return;
-    const sum = outputs.reduce((total, value) => total + value, 0);
-    this.#probabilities = outputs.every((value) => value >= 0) && Math.abs(sum - 1) < 1e-3;
+    if (this.#deviation > ROUNDED) return;
+    const deviation = Math.abs(outputs.reduce((total, value) => total + value, 0) - 1);
+    this.#deviation = Math.max(this.#deviation, outputs.every((value) => value >= 0) ? deviation : Infinity);
     this.#fromProbabilities -= Math.log(Math.max(outputs[label] ?? 0, SMALLEST_PROBABILITY));
   }
 
-  mean(rows: number): number {
-    return (this.#probabilities ? this.#fromProbabilities : this.#fromLogits) / rows;
+  mean(rows: number): number | undefined {
+    if (this.#deviation > ROUNDED) return this.#fromLogits / rows;
+    return this.#deviation > EXACT ? undefined : this.#fromProbabilities / rows;
   }
 }
 
@@ -135,11 +140,12 @@ export async function classify(runner: Runner, data: Dataset, options: ClassifyO
       loss.add(output, label);
     }
   }
+  const mean = runner.outputScale === undefined ? loss.mean(data.size) : undefined;
   const correct = confusion.reduce((sum, counts, label) => sum + (counts[label] ?? 0), 0);
   return {
     rows: data.size,
     accuracy: correct / data.size,
-    ...(runner.outputScale === undefined ? { loss: loss.mean(data.size) } : {}),
+    ...(mean === undefined ? {} : { loss: mean }),
     classes: confusion.map((counts, label) => classResult(confusion, label, counts, data.labelNames?.[label] ?? String(label))),
     confusion,
   };

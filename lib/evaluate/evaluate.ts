@@ -8,6 +8,8 @@ import { type Evaluation, evaluateSession } from '../train/metrics.js';
 import { ModelSession } from '../train/model-session.js';
 import { openGraphRunner, requireCalibrated, sessionOptions } from './graph-runner.js';
 
+export { requireCalibrated };
+
 /** Options of {@link predict}. */
 export interface PredictOptions {
   /** Rows at a time; does not change the result. Default 128. */

@@ -87,6 +87,7 @@ async function readJson(file: string): Promise<ModelJson> {
 /** The bytes of all weight files, one after the other, as tfjs takes them. */
 async function readWeights({ weightsManifest = [] }: ModelJson, file: string): Promise<{ specs: unknown[]; data: ArrayBuffer }> {
   const parts: Buffer[] = [];
+  const read = new Set<string>();
   if (!Array.isArray(weightsManifest)) throw damaged('its weightsManifest is no list', file);
   for (const group of weightsManifest) {
     if (!Array.isArray(group?.paths) || !Array.isArray(group.weights)) throw damaged('a group of weights has no paths', file);
@@ -95,6 +96,9 @@ async function readWeights({ weightsManifest = [] }: ModelJson, file: string): P
       if (typeof name !== 'string' || path.isAbsolute(name) || name.split(/[/\\]/).includes('..'))
         throw damaged(`the path of its weights is ${JSON.stringify(name)}`, file);
       const weights = path.join(path.dirname(file), name);
+      // A file named many times would be read many times.
+      if (read.has(weights)) throw damaged(`the file of weights '${name}' is named twice`, file);
+      read.add(weights);
       parts.push(
         await readFile(weights).catch((cause: unknown) => {
           throw new PcqatError('ERR_IO', `the weights cannot be read: ${(cause as Error).message}`, { where: weights, cause });

@@ -10,6 +10,7 @@ import { findForeignAddon, FOREIGN_PACKAGE, requireForeignAddon } from './foreig
 import { dequantize, quantize } from './int8.js';
 import { checkedRowCount, portions } from './rows.js';
 import type { OpenRunnerOptions, Runner } from './runner.js';
+import { requireSingleBatch } from './single-batch.js';
 
 const worker = fileURLToPath(new URL('./tflite-worker.js', import.meta.url));
 /** Rows at a time. */
@@ -97,11 +98,7 @@ export async function openTflite(file: string, { threads = 1 }: OpenRunnerOption
       cause,
     });
   });
-  const { tensors, inputs, outputs } = readTflite(bytes, file);
-  const [input, output] = [tensors[inputs[0] ?? -1], tensors[outputs[0] ?? -1]];
-  if (input === undefined || output === undefined || inputs.length > 1) {
-    throw new PcqatError('ERR_UNSUPPORTED', `it has ${inputs.length} inputs and ${outputs.length} outputs`, { where: file });
-  }
+  const [input, output] = requireSingleBatch(readTflite(bytes, file), file);
   const odd = [input, output].find(({ dtype }) => !['int8', 'uint8', 'float32'].includes(dtype));
   if (odd !== undefined) throw new PcqatError('ERR_UNSUPPORTED', `tensor '${odd.name}' is ${odd.dtype}`, { where: file });
   const [inputShape, outputShape] = [input.shape.slice(1), output.shape.slice(1)];

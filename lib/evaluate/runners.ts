@@ -9,6 +9,7 @@ import { openGraphRunner, sessionOptions } from './graph-runner.js';
 import { Int8Runner } from './int8.js';
 import { checkedRowCount } from './rows.js';
 import { type OpenRunnerOptions, type Runner, type RunnerName, RUNNERS } from './runner.js';
+import { requireSingleBatch } from './single-batch.js';
 
 type Open = (file: string, options: OpenRunnerOptions) => Promise<Runner>;
 
@@ -23,7 +24,8 @@ const FOREIGN: Readonly<Record<Exclude<RunnerName, 'native'>, { readonly format:
 const isInteger = ({ tensors, operators }: TfliteModel): boolean =>
   operators.some(({ outputs }) => outputs.some((index) => ['int8', 'uint8', 'int16'].includes(tensors[index]?.dtype ?? '')));
 
-function openInt8(tflite: TfliteModel, threads: number | undefined): Runner {
+function openInt8(tflite: TfliteModel, where: string, threads: number | undefined): Runner {
+  requireSingleBatch(tflite, where);
   const runner = new Int8Runner(tflite, threads === undefined ? {} : { threads });
   const inputShape = runner.input.shape.slice(1);
   const [step] = runner.output.scale;
@@ -56,7 +58,7 @@ const openNative: Open = async (file, options) => {
   const { threads, dequantize = false } = options;
   if (!(await isPcqatModel(file)) && !dequantize && (await detectFormat(file)) === 'tflite') {
     const tflite = await readTfliteFile(file);
-    if (isInteger(tflite)) return openInt8(tflite, threads);
+    if (isInteger(tflite)) return openInt8(tflite, file, threads);
   }
   return openGraphRunner((await readModel(file, importOptions(options))).model, options);
 };

@@ -66,10 +66,11 @@ async function loadSplits({ data, features, pixels }: DataChoice): Promise<Datas
   }
   const name = isName ? given : await kindOfFolder(data);
   const folder = isName ? behind.join(':') : data;
+  if (pixels !== undefined && !IMAGES.includes(name)) {
+    throw new PcqatError('ERR_OPTION', `data '${name}' are no images`, { where: 'pixels', remedy: 'Leave out --pixels.' });
+  }
   const splits = await loadDataset(name, { ...(folder === '' ? {} : { path: folder }), ...(features === undefined ? {} : { features }) });
-  if (pixels === undefined) return splits;
-  if (IMAGES.includes(name)) return withPixels(splits, pixels);
-  throw new PcqatError('ERR_OPTION', `data '${name}' are no images`, { where: 'pixels', remedy: 'Leave out --pixels.' });
+  return pixels === undefined ? splits : withPixels(splits, pixels);
 }
 
 /**

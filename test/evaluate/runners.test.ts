@@ -179,6 +179,11 @@ describe('openRunner', function () {
       });
       const unknown = path.join(folder, 'unknown.tflite');
       await writeFile(unknown, odd);
+      const four = path.join(folder, 'four.tflite');
+      const both = ['x', 'y'].map((name) => ({ ...tensor, shape: [4, 1], name, dtype: 'int8' as const }));
+      const relu = [{ op: 'RELU', inputs: [0], outputs: [1], options: {} }];
+      await writeFile(four, encodeTflite({ description: 'four rows', tensors: both, operators: relu, inputs: [0], outputs: [1] }));
+      for (const runner of ['native', 'tflite'] as const) await rejects(four, { runner }, 'ERR_UNSUPPORTED', /'x' is \[4, 1\].*batch of 1/);
       await rejects(unknown, { runner: 'tflite' }, 'ERR_UNSUPPORTED', /TFLite could not run the file: ./);
     });
   });
@@ -229,6 +234,7 @@ describe('openRunner', function () {
         ['elsewhere', dense(manifest(['../secret.bin'])), 'ERR_FORMAT', /secret/],
         ['no-list', dense({ weightsManifest: { length: 1 } }), 'ERR_FORMAT', /no list/],
         ['no-paths', dense(manifest('weights.bin')), 'ERR_FORMAT', /no paths/],
+        ['twice', dense(manifest(['weights.bin', './weights.bin'])), 'ERR_FORMAT', /named twice/],
         ['no-weights', dense(manifest(['none.bin'])), 'ERR_IO', /none\.bin/],
         ['too-few', dense(manifest(['weights.bin'])), 'ERR_UNSUPPORTED', /could not load/],
         ['odd-layer', dense({ modelTopology: { class_name: 'Nope', config: {} } }), 'ERR_UNSUPPORTED', /could not load/],

@@ -1,13 +1,16 @@
+import type { Dataset } from '../../data/types.js';
+import { PcqatError } from '../../errors.js';
 import { compareModels, type ModelComparison } from '../../evaluate/compare.js';
 import type { LayerComparisons } from '../../evaluate/compare-layers.js';
 import type { OpenRunnerOptions, Runner, RunnerName } from '../../evaluate/runner.js';
+import { sameOrder } from '../../evaluate/rows.js';
 import { openRunner } from '../../evaluate/runners.js';
 import { elementCount } from '../../graph/shapes.js';
 import { Random } from '../../graph/random.js';
 import { type DataChoice, loadChosenData } from '../../pipeline/named-data.js';
 import { percent, thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
-import { printable } from '../input.js';
+import { printable, shortened } from '../input.js';
 import { interruptible } from '../interruptible.js';
 
 /** Flags of `pcqat compare`. */
@@ -26,10 +29,13 @@ const relativeText = (relative: number | null): string => (relative === null ? '
 
 function layersText({ by, rows: compared, layers, unmatched }: LayerComparisons): string {
   const rows = layers.map(({ a, b, maxAbs, meanAbs, relative }) => [
-    ...[a, b].map(printable),
+    shortened(a),
+    shortened(b),
     ...[short(maxAbs), short(meanAbs), relativeText(relative)],
   ]);
-  const rest = unmatched.map((names, i) => (names.length === 0 ? [] : [`not compared in ${'AB'[i]}: ${names.map(printable).join(', ')}`]));
+  const rest = unmatched.map((names, i) =>
+    names.length === 0 ? [] : [`not compared in ${'AB'[i]}: ${names.map((name) => shortened(name)).join(', ')}`],
+  );
   return [
     `layers on ${compared === 1 ? 'the first row' : `the first ${compared} rows`}, paired by ${by}, each behind its batch normalization and activation:`,
     '',
@@ -55,6 +61,13 @@ function randomRows(size: number, { random: rows, seed, range: [low, high] }: Co
   return Float32Array.from({ length: rows * size }, () => low + (high - low) * random.uniform());
 }
 
+/** @throws PcqatError `ERR_SHAPE` */
+function checkFits({ inputShape }: Runner, data: Dataset): void {
+  if (sameOrder(data.inputShape, inputShape)) return;
+  const shapes = `examples are [${data.inputShape.join(', ')}] but the model's input is [${inputShape.join(', ')}]`;
+  throw new PcqatError('ERR_SHAPE', shapes, { where: `data '${data.name}'`, remedy: 'Choose the data that the models were made for.' });
+}
+
 /** `pcqat compare <a> <b>`. */
 export async function compareCommand(fileA: string, fileB: string, options: CompareCommandOptions): Promise<void> {
   const { data: source, split = 'test', batch, json, seed, range, random, runnerA, runnerB } = options;
@@ -70,6 +83,7 @@ export async function compareCommand(fileA: string, fileB: string, options: Comp
       open.push(a);
       const b = await openRunner(fileB, { ...opening, exampleShape: a.inputShape, ...example, runner: runnerB });
       open.push(b);
+      if (data !== undefined) checkFits(a, data);
       const x = data?.x ?? randomRows(elementCount(a.inputShape), options);
       const result = await compareModels(a, b, x, { batchSize: batch, signal, ...(threads === undefined ? {} : { threads }) });
       const rows =

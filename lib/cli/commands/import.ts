@@ -8,7 +8,7 @@ import { countParameters } from '../../graph/model.js';
 import { inferShapes } from '../../graph/shapes.js';
 import { thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
-import { printable } from '../input.js';
+import { printable, shortened } from '../input.js';
 
 /** Flags of `pcqat import`. */
 export interface ImportCommandOptions extends ImportOptions {
@@ -28,11 +28,11 @@ type Layers = ImportCheck['layers'];
 const layerTable = (layers: Layers): string =>
   layers.length === 0
     ? 'no layers'
-    : alignColumns([['layer', 'type', 'shape'], ...layers.map(({ name, op, shape }) => [printable(name), op, shape.join('×')])], 3);
+    : alignColumns([['layer', 'type', 'shape'], ...layers.map(({ name, op, shape }) => [shortened(name), op, shape.join('×')])], 3);
 
 /** A check as text: layers, then what cannot be taken. */
 export function checkText(file: string, { format, name, layers, parameters, unsupported }: ImportCheck): string {
-  const rows = unsupported.map((node) => [node.name, node.op, node.reason, node.remedy].map(printable));
+  const rows = unsupported.map((node) => [shortened(node.name), ...[node.op, node.reason, node.remedy].map(printable)]);
   const verdict =
     unsupported.length === 0
       ? 'It can be imported.'

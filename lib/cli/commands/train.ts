@@ -45,7 +45,7 @@ export async function train(recipe: Recipe, options: TrainCommandOptions): Promi
     const files = [
       'report.json',
       ...(recipe.outputs.html ? ['report.html'] : []),
-      ...Object.values(report.columns).map((column) => column!.file),
+      ...Object.values(report.columns).flatMap((column) => [column!.file, ...(column!.exports ?? []).map(({ file }) => file)]),
     ];
     process.stdout.write(`${files.map((file) => join(options.out, file)).join('\n')}\n`);
   } catch (error) {
