@@ -11,6 +11,9 @@ import { TRANSLATIONS } from './operators.js';
 import { type NodeDef, parseGraphDef } from './parse.js';
 import { damaged } from './wire.js';
 
+/** What follows a Shape; looked at by the Reshape that reads it. */
+const SHAPE_OPERATORS: ReadonlySet<string> = new Set(['StridedSlice', 'Pack']);
+
 /** Reads a frozen TensorFlow graph; batch normalization stays a layer of its own. */
 export async function assembleGraphDef(file: string, options: ImportOptions): Promise<Assembled> {
   const { buffer, byteOffset, byteLength } = await readBytes(file);
@@ -34,8 +37,9 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
 
 function translate(context: GraphContext, node: NodeDef): void {
   if (context.values.has(node.name) || context.constants.has(node.name)) return;
-  if (node.inputs.length > 0 && isShape(node)) return;
+  if (node.op === 'Shape') return;
   const first = node.inputs.map(({ name }) => context.values.get(name)).find((value) => value !== undefined);
+  if (first === undefined && SHAPE_OPERATORS.has(node.op)) return;
   const value = attempt(
     context.assembler,
     node,
@@ -47,9 +51,4 @@ function translate(context: GraphContext, node: NodeDef): void {
     first,
   );
   if (value !== undefined) context.values.set(node.name, value);
-}
-
-/** Computes shapes only; looked at by the Reshape that reads it. */
-function isShape({ op }: NodeDef): boolean {
-  return op === 'Shape' || op === 'StridedSlice' || op === 'Pack';
 }
