@@ -76,16 +76,16 @@ function parseScale(context: GraphContext, name: string): Scale | undefined {
   const names = node.inputs.map((input) => input.name);
   if (node.op === 'Mul') {
     for (const i of [0, 1]) {
-      const scale = parseScale1(context, names[i] ?? '');
+      const scale = parseInverse(context, names[i] ?? '');
       const gamma = names[1 - i];
       if (scale !== undefined && gamma !== undefined) return { ...scale, name: node.name, gamma };
     }
     return undefined;
   }
-  return parseScale1(context, name);
+  return parseInverse(context, name);
 }
 
-function parseScale1(context: GraphContext, name: string): Scale | undefined {
+function parseInverse(context: GraphContext, name: string): Scale | undefined {
   const root = context.constants.source(name);
   const sum = root.op === 'Rsqrt' ? context.constants.source(root.inputs[0]?.name ?? '') : undefined;
   if (!isSum(sum)) return undefined;
@@ -104,8 +104,10 @@ function parseOffset(context: GraphContext, name: string, scale: string): { read
     const mean = parseMean(context, second, scale);
     return mean === undefined ? undefined : { beta: first, mean };
   }
-  // tf.nn.batch_normalization without offset: Neg(mean) · scale, or Neg(mean · scale).
-  const mean = node.op === 'Neg' ? parseMean(context, first, scale) : undefined;
+  // Without beta TensorFlow multiplies −mean by the scale.
+  const negated = node.op === 'Neg' ? undefined : parseMean(context, name, scale);
+  const negation = negated === undefined ? undefined : context.constants.source(negated);
+  const mean = node.op === 'Neg' ? parseMean(context, first, scale) : negation?.op === 'Neg' ? negation.inputs[0]?.name : undefined;
   return mean === undefined ? undefined : { mean };
 }
 

@@ -1,5 +1,5 @@
 import { addAffine } from '../import/affine.js';
-import { Refusal } from '../import/attempt.js';
+import { Refusal, ShapeRefusal } from '../import/attempt.js';
 import type { Constant } from './constants.js';
 import type { GraphContext } from './context.js';
 import type { NodeDef } from './parse.js';
@@ -38,7 +38,7 @@ export function affine(context: GraphContext, node: NodeDef): string {
   const channels = context.assembler.shapeOf(input).at(-1) ?? 1;
   const isScalar = constant.shape.every((dimension) => dimension === 1);
   if (!isScalar && !isVector(constant, channels)) {
-    throw new Refusal(`its constant of [${constant.shape.join(', ')}] is not one value per channel`, 'Only those are supported.');
+    throw new ShapeRefusal(`its constant of [${constant.shape.join(', ')}] is not one value per channel`, 'Only those are supported.');
   }
   const { values } = constant;
   const mapped = (change: (value: number) => number) => (): Float32Array => values().map(change);

@@ -1,5 +1,6 @@
 import { PcqatError } from '../../errors.js';
 import type { Shape } from '../../graph/types.js';
+import type { ReadBudget } from '../import/budget.js';
 import type { ImportOptions } from '../import/types.js';
 import { type NodeDef, parseInput } from './parse.js';
 import { integersOfTensor } from './tensor.js';
@@ -105,10 +106,10 @@ function afterFrontEnd(needed: readonly NodeDef[], start: NodeDef): NodeDef {
 }
 
 /** Shape of one example where the model starts. */
-export function inputShapeOf(nodes: ReadonlyMap<string, NodeDef>, node: NodeDef, { inputShape }: ImportOptions): Shape {
+export function inputShapeOf(nodes: ReadonlyMap<string, NodeDef>, node: NodeDef, { inputShape }: ImportOptions, budget: ReadBudget): Shape {
   if (inputShape !== undefined) return inputShape;
   const target = node.op === 'Reshape' ? nodes.get(node.inputs[1]?.name ?? '') : undefined;
-  const shape = target?.op === 'Const' ? integersOfTensor(target.tensor('value'), target.where) : node.shape('shape');
+  const shape = target?.op === 'Const' ? integersOfTensor(target.tensor('value'), budget, target.where) : node.shape('shape');
   const [, ...example] = shape ?? [];
   if (example.length > 0 && example.every((dimension) => dimension > 0)) return example;
   throw new PcqatError('ERR_SHAPE', `the file does not say the shape of '${node.name}'`, {

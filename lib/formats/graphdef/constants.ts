@@ -127,7 +127,7 @@ export class Constants {
   integers(name: string): number[] {
     const known = this.#known.get(name);
     if (known?.source.op !== 'Const') throw new Refusal(`'${name}' is not constant`, 'Freeze the graph with static shapes.');
-    return integersOfTensor(this.#tensor(known), known.source.where);
+    return integersOfTensor(this.#tensor(known), this.#budget, known.source.where);
   }
 
   /** A constant of one element. */

@@ -11,6 +11,11 @@ import { TRANSLATIONS } from './operators.js';
 import { type NodeDef, parseGraphDef } from './parse.js';
 import { damaged } from './wire.js';
 
+/** Values may be written as one that stands for many; half-precision ones become twice as large. */
+const BUDGET_PER_BYTE = 3;
+/** What follows a Shape; looked at by the Reshape that reads it. */
+const SHAPE_OPERATORS: ReadonlySet<string> = new Set(['StridedSlice', 'Pack']);
+
 /** Reads a frozen TensorFlow graph; batch normalization stays a layer of its own. */
 export async function assembleGraphDef(file: string, options: ImportOptions): Promise<Assembled> {
   const { buffer, byteOffset, byteLength } = await readBytes(file);
@@ -21,9 +26,13 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
   const order = orderNodes(nodes, output, input);
   if (!order.includes(input)) throw damaged(file, `'${output.name}' does not depend on '${input.name}'`);
   const assembler = new ModelAssembler(path.parse(file).name, 'graphdef', file);
-  const context = new GraphContext(assembler, nodes, new Constants(new ReadBudget(file, bytes.length, 3)), order);
+  const budget = new ReadBudget(file, bytes.length, BUDGET_PER_BYTE);
+  const context = new GraphContext(assembler, nodes, new Constants(budget), order);
   context.output = output.name;
-  context.values.set(input.name, assembler.add({ op: 'input', name: input.name, inputs: [], shape: inputShapeOf(nodes, input, options) }));
+  context.values.set(
+    input.name,
+    assembler.add({ op: 'input', name: input.name, inputs: [], shape: inputShapeOf(nodes, input, options, budget) }),
+  );
   // Constants first: the bias of a convolution is made after it.
   for (const node of order) if (node !== input) context.constants.register(node);
   for (const node of order) translate(context, node);
@@ -34,8 +43,9 @@ export async function assembleGraphDef(file: string, options: ImportOptions): Pr
 
 function translate(context: GraphContext, node: NodeDef): void {
   if (context.values.has(node.name) || context.constants.has(node.name)) return;
-  if (node.inputs.length > 0 && isShape(node)) return;
+  if (node.op === 'Shape') return;
   const first = node.inputs.map(({ name }) => context.values.get(name)).find((value) => value !== undefined);
+  if (first === undefined && SHAPE_OPERATORS.has(node.op)) return;
   const value = attempt(
     context.assembler,
     node,
@@ -47,9 +57,4 @@ function translate(context: GraphContext, node: NodeDef): void {
     first,
   );
   if (value !== undefined) context.values.set(node.name, value);
-}
-
-/** Computes shapes only; looked at by the Reshape that reads it. */
-function isShape({ op }: NodeDef): boolean {
-  return op === 'Shape' || op === 'StridedSlice' || op === 'Pack';
 }

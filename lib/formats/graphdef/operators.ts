@@ -1,6 +1,6 @@
 import type { ActivationNode } from '../../graph/types.js';
 import { reshaped } from '../import/affine.js';
-import { Refusal } from '../import/attempt.js';
+import { Refusal, ShapeRefusal } from '../import/attempt.js';
 import { fusedBatchNorm, requireNhwc, spelledBatchNorm } from './batch-norm.js';
 import { affine } from './bias.js';
 import type { GraphContext } from './context.js';
@@ -45,7 +45,7 @@ const mean: Translate = (context, node) => {
   const axes = context.integers(node, 1).map((axis) => (axis < 0 ? axis + shape.length + 1 : axis));
   const wanted = shape.slice(0, -1).map((_, i) => i + 1);
   if (shape.length < 2 || shape.length > 3 || axes.length !== wanted.length || !wanted.every((axis) => axes.includes(axis))) {
-    throw new Refusal(`it takes the mean over the axes [${axes.join(', ')}]`, 'Only the mean over height and width is supported.');
+    throw new ShapeRefusal(`it takes the mean over the axes [${axes.join(', ')}]`, 'Only the mean over height and width is supported.');
   }
   const op = shape.length === 3 ? 'globalAveragePool2d' : 'globalAveragePool1d';
   const pooled = context.assembler.add({ op, name: node.name, inputs: [context.value(node)] });
@@ -90,7 +90,7 @@ const concat: Translate = (context, node) => {
   const values = node.inputs.length - 1;
   const rank = context.shape(node).length;
   const [axis = 0] = context.integers(node, values);
-  if (axis !== -1 && axis !== rank) throw new Refusal(`it joins along axis ${axis}`, 'Only the last axis is supported.');
+  if (axis !== -1 && axis !== rank) throw new ShapeRefusal(`it joins along axis ${axis}`, 'Only the last axis is supported.');
   const inputs = Array.from({ length: values }, (_, i) => context.value(node, i));
   return inputs.length === 1 ? inputs[0]! : context.assembler.add({ op: 'concat', name: node.name, inputs });
 };

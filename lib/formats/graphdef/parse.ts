@@ -5,6 +5,8 @@ import { bytesField, damaged, type Field, fieldsOf, floatOf, integersOf, textOf 
 /** Far above any real network. */
 const MAX_NODES = 100_000;
 const MAX_LIST = 64;
+/** Of one node: they are looked through for each that is asked for. */
+const MAX_ATTRIBUTES = 1000;
 
 /** An input of a node: a node, and which of its outputs. */
 export interface NodeInput {
@@ -24,6 +26,7 @@ export class NodeDef {
   constructor(message: Uint8Array, file: string) {
     let [name, op] = ['', ''];
     const inputs: NodeInput[] = [];
+    let attributes = 0;
     for (const { number, wire, bytes } of fieldsOf(message, file)) {
       if (wire !== 2) continue;
       if (number === 1) name = textOf(bytes);
@@ -31,7 +34,7 @@ export class NodeDef {
       else if (number === 3) {
         const input = textOf(bytes);
         if (!input.startsWith('^')) inputs.push(parseInput(input));
-      }
+      } else if (number === 5 && ++attributes > MAX_ATTRIBUTES) throw damaged(file, `a node has more than ${MAX_ATTRIBUTES} attributes`);
     }
     this.name = name;
     this.op = op;

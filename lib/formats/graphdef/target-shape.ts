@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/shapes.js';
 import type { Shape } from '../../graph/types.js';
-import { Refusal } from '../import/attempt.js';
+import { ShapeRefusal } from '../import/attempt.js';
 import type { GraphContext } from './context.js';
 import type { NodeDef } from './parse.js';
 
@@ -25,7 +25,10 @@ export function targetShape(context: GraphContext, node: NodeDef, input: Shape):
   const known = shape.reduce((product, dimension) => (dimension === -1 ? product : product * dimension), 1);
   const result = open < 0 ? shape : shape.with(open, Math.floor(elements / known));
   if (shape.length === 0 || shape.some((dimension) => dimension < -1 || dimension === 0) || elementCount(result) !== elements) {
-    throw new Refusal(`it makes [${target.join(', ')}] out of [batch, ${input.join(', ')}]`, 'The first dimension must stay the batch.');
+    throw new ShapeRefusal(
+      `it makes [${target.join(', ')}] out of [batch, ${input.join(', ')}]`,
+      'The first dimension must stay the batch.',
+    );
   }
   return result;
 }

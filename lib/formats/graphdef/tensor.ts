@@ -69,7 +69,7 @@ export function parseTensor(message: Uint8Array, where: string): TensorProto {
 export function floatsOf(tensor: TensorProto, budget: ReadBudget, where: string): Float32Array {
   const { dtype, elements, content } = tensor;
   budget.charge(4 * elements);
-  if (content.length === 0) return repeated(tensor, where);
+  if (content.length === 0) return repeated(tensor, budget, where);
   switch (dtype) {
     case DT_FLOAT: // a copy: aligned, and not holding the file in memory
       return new Float32Array(content.slice().buffer);
@@ -81,9 +81,9 @@ export function floatsOf(tensor: TensorProto, budget: ReadBudget, where: string)
 }
 
 /** The values of a small integer constant. */
-export function integersOfTensor(tensor: TensorProto, where: string): number[] {
+export function integersOfTensor(tensor: TensorProto, budget: ReadBudget, where: string): number[] {
   if (tensor.elements > MAX_INTEGERS) throw damaged(where, `a list of ${tensor.elements} integers was not expected`);
-  return tensor.content.length === 0 ? Array.from(repeated(tensor, where)) : decoded(tensor, where);
+  return tensor.content.length === 0 ? Array.from(repeated(tensor, budget, where)) : decoded(tensor, where);
 }
 
 function decoded({ dtype, elements, content }: TensorProto, where: string): number[] {
@@ -101,7 +101,8 @@ function decoded({ dtype, elements, content }: TensorProto, where: string): numb
 }
 
 /** Values written one by one; the last one is repeated, as TensorFlow does. */
-function repeated({ dtype, elements, message }: TensorProto, where: string): Float32Array {
+function repeated({ dtype, elements, message }: TensorProto, budget: ReadBudget, where: string): Float32Array {
+  budget.charge(message.length); // it is looked through each time
   const wanted = TYPES.get(dtype)?.field;
   if (wanted === undefined) throw damaged(where, `a constant has the element type number ${dtype}`);
   const values = new Float32Array(elements);

@@ -2,7 +2,7 @@ import { elementCount } from '../../graph/shapes.js';
 import type { Padding, Pair } from '../../graph/types.js';
 import { windowGeometry } from '../../graph/windows.js';
 import { flattened } from '../import/affine.js';
-import { Refusal } from '../import/attempt.js';
+import { Refusal, ShapeRefusal } from '../import/attempt.js';
 import type { ParameterSources } from '../import/types.js';
 import { requireNhwc } from './batch-norm.js';
 import { biasAfter } from './bias.js';
@@ -81,7 +81,10 @@ export function convolution(context: GraphContext, node: NodeDef): string {
   const channels = context.assembler.shapeOf(raw).at(-1) ?? 0;
   const isDepthwise = node.op === 'DepthwiseConv2dNative';
   if (depth !== channels) {
-    throw new Refusal(`its kernel is for ${depth} channels and its input has ${channels}`, 'Convolutions in groups are not supported.');
+    throw new ShapeRefusal(
+      `its kernel is for ${depth} channels and its input has ${channels}`,
+      'Convolutions in groups are not supported.',
+    );
   }
   const outputs = isDepthwise ? depth * last : last;
   const last1 = dilated?.end ?? node;
@@ -127,7 +130,7 @@ export function matMul(context: GraphContext, node: NodeDef): string {
   const raw = context.value(node);
   const given = context.assembler.shapeOf(raw);
   if (given.length !== 1 || elementCount(given) !== inputs) {
-    throw new Refusal(`its input is [${given.join(', ')}] and its weights take ${inputs} values`, 'Flatten before it.');
+    throw new ShapeRefusal(`its input is [${given.join(', ')}] and its weights take ${inputs} values`, 'Flatten before it.');
   }
   const bias = biasAfter(context, node, units);
   const parameters = {

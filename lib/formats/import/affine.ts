@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/shapes.js';
 import type { ModelAssembler } from './assemble.js';
-import { Refusal } from './attempt.js';
+import { ShapeRefusal } from './attempt.js';
 
 /** `x · scale + shift`; each holds one value, or one per channel. */
 export interface Affine {
@@ -28,7 +28,8 @@ export function addAffine(assembler: ModelAssembler, name: string, input: string
   const convolve = (image: string): string =>
     assembler.add({ ...common, op: 'depthwiseConv2d', inputs: [image], kernelSize: [1, 1], strides: [1, 1], dilation: [1, 1] }, parameters);
   if (shape.length === 3) return convolve(input);
-  if (shape.length !== 1) throw new Refusal(`its input has ${shape.length} dimensions`, 'Images, sequences and vectors are supported.');
+  if (shape.length !== 1)
+    throw new ShapeRefusal(`its input has ${shape.length} dimensions`, 'Images, sequences and vectors are supported.');
   const image = assembler.add({ op: 'reshape', name: `${name}_image`, inputs: [input], shape: [1, 1, channels] });
   return assembler.add({ op: 'flatten', name: `${name}_flat`, inputs: [convolve(image)] });
 }
@@ -47,9 +48,10 @@ export function flattened(assembler: ModelAssembler, name: string, input: string
 export function reshaped(assembler: ModelAssembler, name: string, input: string, shape: readonly number[]): string {
   const given = assembler.shapeOf(input);
   if (given.length === shape.length && given.every((dimension, i) => dimension === shape[i])) return input;
-  if (shape.length === 0 || shape.length > 4) throw new Refusal(`its output has ${shape.length} dimensions`, 'One to four are supported.');
+  if (shape.length === 0 || shape.length > 4)
+    throw new ShapeRefusal(`its output has ${shape.length} dimensions`, 'One to four are supported.');
   if (elementCount(shape) !== elementCount(given)) {
-    throw new Refusal(
+    throw new ShapeRefusal(
       `it makes [${shape.join(', ')}] out of [${given.join(', ')}]`,
       'Only shapes that keep the batch apart are supported.',
     );

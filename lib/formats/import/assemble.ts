@@ -21,6 +21,7 @@ export class ModelAssembler {
   readonly #shapes = new Map<string, Shape>();
   readonly #sources = new Map<string, ParameterSources>();
   readonly #unsupported: UnsupportedNode[] = [];
+  readonly #tried = new Map<string, number>();
 
   /** @param where - the file, for errors */
   constructor(name: string, format: ImportFormat, where: string) {
@@ -133,7 +134,9 @@ export class ModelAssembler {
   #unique(wanted: string): string {
     const base = wanted.replace(/[/:\p{Cc}]/gu, '_').slice(0, 180) || 'layer';
     let name = base;
-    for (let i = 1; this.#shapes.has(name); i++) name = `${base}_${i}`;
+    let i = this.#tried.get(base) ?? 0; // so that thousands of equal names do not try each other's numbers
+    while (this.#shapes.has(name)) name = `${base}_${++i}`;
+    this.#tried.set(base, i);
     return name;
   }
 }

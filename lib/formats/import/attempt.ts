@@ -11,6 +11,9 @@ export class Refusal extends Error {
   }
 }
 
+/** The shapes of an operator's values do not allow it. Not told after a node that was not taken: its shape is not known then. */
+export class ShapeRefusal extends Refusal {}
+
 /**
  * Translates one operator of a file. A refusal is noted in the assembler, and so that the nodes after it are checked too, the operator's
  * value is then taken to be its input's.
@@ -27,9 +30,10 @@ export function attempt(
   try {
     return make();
   } catch (error) {
-    if (error instanceof Refusal) assembler.unsupported({ ...operator, reason: error.reason, remedy: error.remedy });
-    // After a node that was not taken, shapes may be wrong without the file being so.
-    else if (!(error instanceof PcqatError) || assembler.complete) throw error;
+    const isShape = error instanceof ShapeRefusal || error instanceof PcqatError;
+    if (isShape && !assembler.complete) return fallback;
+    if (!(error instanceof Refusal)) throw error;
+    assembler.unsupported({ ...operator, reason: error.reason, remedy: error.remedy });
     return fallback;
   }
 }

@@ -1,6 +1,6 @@
 import type { ActivationNode } from '../../graph/types.js';
 import { addAffine, reshaped } from '../import/affine.js';
-import { Refusal } from '../import/attempt.js';
+import { Refusal, ShapeRefusal } from '../import/attempt.js';
 import { activated } from './import-activation.js';
 import type { TfliteContext } from './import-context.js';
 import { convolution, fullyConnected, paddingOf, pairOf, transposedConvolution } from './import-weighted.js';
@@ -35,7 +35,7 @@ function withConstant(context: TfliteContext, operator: TfliteOperator, index: n
   const channels = context.assembler.shapeOf(input).at(-1) ?? 1;
   const elements = constant.shape.reduce((product, dimension) => product * dimension, 1);
   if (elements !== 1 && !(elements === channels && constant.shape.at(-1) === channels)) {
-    throw new Refusal(`its constant of [${constant.shape.join(', ')}] is not one value per channel`, 'Only those are supported.');
+    throw new ShapeRefusal(`its constant of [${constant.shape.join(', ')}] is not one value per channel`, 'Only those are supported.');
   }
   const values = (): Float32Array => context.floats(constant);
   const negated = (): Float32Array => values().map((value) => -value);
@@ -64,7 +64,7 @@ const mean: Translate = (context, operator) => {
   const axes = context.integers(operator, 1).map((axis) => (axis < 0 ? axis + shape.length + 1 : axis));
   const wanted = shape.slice(0, -1).map((_, i) => i + 1);
   if (shape.length < 2 || shape.length > 3 || axes.length !== wanted.length || !wanted.every((axis) => axes.includes(axis))) {
-    throw new Refusal(`it takes the mean over the axes [${axes.join(', ')}]`, 'Only the mean over height and width is supported.');
+    throw new ShapeRefusal(`it takes the mean over the axes [${axes.join(', ')}]`, 'Only the mean over height and width is supported.');
   }
   const op = shape.length === 3 ? 'globalAveragePool2d' : 'globalAveragePool1d';
   const name = context.name(operator);
@@ -98,7 +98,7 @@ const pad: Translate = (context, operator) => {
 const concat: Translate = (context, operator) => {
   const rank = context.shape(operator).length;
   const axis = Number(operator.options['axis']);
-  if (axis !== -1 && axis !== rank) throw new Refusal(`it joins along axis ${axis}`, 'Only the last axis is supported.');
+  if (axis !== -1 && axis !== rank) throw new ShapeRefusal(`it joins along axis ${axis}`, 'Only the last axis is supported.');
   const inputs = operator.inputs.map((_, i) => context.value(operator, i));
   if (operator.options['fusedActivationFunction'] !== 'NONE')
     throw new Refusal('an activation is fused into it', 'Convert the model anew.');
@@ -112,7 +112,7 @@ const resize: Translate = (context, operator) => {
   const { alignCorners, halfPixelCenters } = operator.options;
   const interpolation = operator.op === 'RESIZE_BILINEAR' ? 'bilinear' : 'nearest';
   if (!size.every((factor) => Number.isInteger(factor) && factor >= 1)) {
-    throw new Refusal(`it makes [${newHeight}, ${newWidth}] out of [${height}, ${width}]`, 'Only whole factors are supported.');
+    throw new ShapeRefusal(`it makes [${newHeight}, ${newWidth}] out of [${height}, ${width}]`, 'Only whole factors are supported.');
   }
   if (alignCorners === true || (interpolation === 'bilinear' && halfPixelCenters !== true)) {
     throw new Refusal('its pixels are not taken at half-pixel centres', 'Use tf.image.resize of TensorFlow 2.');
@@ -170,8 +170,8 @@ export const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map<string, Tran
   ['SOFTMAX', softmax],
 ]);
 
-/** Compute shapes; a RESHAPE does without them. */
-export const SHAPE_OPERATORS: ReadonlySet<string> = new Set(['SHAPE', 'STRIDED_SLICE', 'PACK']);
+/** What follows a SHAPE; a RESHAPE does without. */
+export const SHAPE_OPERATORS: ReadonlySet<string> = new Set(['STRIDED_SLICE', 'PACK']);
 
 export function isQuantized({ dtype }: TfliteTensor): boolean {
   return dtype === 'int8' || dtype === 'uint8' || dtype === 'int16';

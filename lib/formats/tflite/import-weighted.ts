@@ -1,7 +1,7 @@
 import { elementCount } from '../../graph/shapes.js';
 import type { Pair } from '../../graph/types.js';
 import { flattened, reshaped } from '../import/affine.js';
-import { Refusal } from '../import/attempt.js';
+import { Refusal, ShapeRefusal } from '../import/attempt.js';
 import type { ParameterSources } from '../import/types.js';
 import { activated } from './import-activation.js';
 import type { TfliteContext } from './import-context.js';
@@ -54,7 +54,10 @@ export function convolution(context: TfliteContext, operator: TfliteOperator): s
   const depth = context.shape(operator).at(-1) ?? 0;
   const multiplier = last / depth;
   if (isDepthwise ? !Number.isInteger(multiplier) || outputs !== 1 : last !== depth) {
-    throw new Refusal(`its weights [${kernel.shape.join(', ')}] do not fit ${depth} channels`, 'Convolutions in groups are not supported.');
+    throw new ShapeRefusal(
+      `its weights [${kernel.shape.join(', ')}] do not fit ${depth} channels`,
+      'Convolutions in groups are not supported.',
+    );
   }
   // [out, h, w, in] becomes [h, w, in, out]; a depthwise kernel [1, h, w, in · multiplier] has our order.
   const reorder = isDepthwise
@@ -122,7 +125,7 @@ export function fullyConnected(context: TfliteContext, operator: TfliteOperator)
       kernel,
     );
   } else {
-    throw new Refusal(`its weights take ${depth} values and its input is [${given.join(', ')}]`, 'The batch must stay apart.');
+    throw new ShapeRefusal(`its weights take ${depth} values and its input is [${given.join(', ')}]`, 'The batch must stay apart.');
   }
   return activated(context, operator, layer);
 }
@@ -159,7 +162,7 @@ export function transposedConvolution(context: TfliteContext, operator: TfliteOp
   const [, ...wanted] = context.integers(operator, 0);
   const made = context.assembler.shapeOf(layer);
   if (context.shape(operator, 2).at(-1) !== depth || wanted.some((dimension, i) => dimension !== made[i])) {
-    throw new Refusal(
+    throw new ShapeRefusal(
       `it makes [${wanted.join(', ')}] where [${made.join(', ')}] follows from its input`,
       'Only the default output size is supported.',
     );

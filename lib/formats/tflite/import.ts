@@ -36,12 +36,13 @@ export async function assembleTflite(file: string, options: ImportOptions): Prom
 }
 
 function translate(context: TfliteContext, operator: TfliteOperator): void {
-  if (SHAPE_OPERATORS.has(operator.op)) return;
   if (operator.op === 'DEQUANTIZE' && context.isConstant(operator, 0)) {
     context.passConstant(operator);
     return;
   }
+  if (operator.op === 'SHAPE') return;
   const first = operator.inputs.map((index) => context.values.get(index)).find((value) => value !== undefined);
+  if (first === undefined && SHAPE_OPERATORS.has(operator.op)) return;
   const value = attempt(
     context.assembler,
     { name: context.name(operator), op: operator.op },
