@@ -101,7 +101,7 @@ async function answerOf(worker: Worker, milliseconds: number, failed: (reason: s
 }
 
 /** Compressed and never written datasets can claim any size. */
-function checkDatasets(datasets: readonly H5Dataset[], size: number, where: string): void {
+export function checkDatasets(datasets: readonly H5Dataset[], size: number, where: string): void {
   const odd = datasets.find(({ dtype }) => dtype === 'other');
   if (odd !== undefined) {
     throw new PcqatError('ERR_UNSUPPORTED', `the weights '${odd.path}' are no floating-point numbers`, {
@@ -115,7 +115,7 @@ function checkDatasets(datasets: readonly H5Dataset[], size: number, where: stri
   }
 }
 
-function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
+export function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
   const { buffer, byteOffset, byteLength } = bytes;
   if (dtype === 'float64') return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8));
   if (dtype === 'float16') return halfToFloat(new Uint16Array(buffer, byteOffset, byteLength / 2));
