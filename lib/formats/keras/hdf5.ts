@@ -42,7 +42,7 @@ const LOAD_TIMEOUT = 60_000;
 export async function openHdf5(bytes: Uint8Array, where: string, options: Hdf5Options): Promise<Hdf5File> {
   const { roots, timeout = 1500 + bytes.length / 5000, library = 'h5wasm' } = options;
   const size = bytes.length;
-  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
   const input: WorkerInput = { bytes: own, roots, library, memory: CONSTANT_MEMORY + 2 * size };
   const worker = new Worker(new URL('./hdf5-worker.js', import.meta.url), {
     workerData: input,
