@@ -1,83 +1,76 @@
-import * as layers from '@tensorflow/tfjs-layers';
 import { expect } from 'chai';
-import { after, before, describe, it } from 'mocha';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { runTfjs } from '#lib/tfjs/index.js';
+import { describe, it } from 'mocha';
+import { predict } from '#lib/evaluate/evaluate.js';
+import { encodeTfjs } from '#lib/formats/tfjs/write.js';
+import { fromLayersModel } from '#lib/tfjs/index.js';
 import { expectRejection } from '../support/errors.js';
-import { relativeDistance, tf } from './support.js';
+import { layers, loadInTfjs, relativeError, runTfjs } from '../support/layers-model.js';
+import { smallCnn } from '../support/models.js';
 
-describe('a LayersModel on tfjs', () => {
-  const withLoader = { ...tf, loadLayersModel: layers.loadLayersModel };
-  const x = Float32Array.from({ length: 5 * 36 }, (_, i) => Math.sin(i));
-  let folder: string, model: layers.LayersModel, expected: Float32Array, json: Record<string, unknown>, weights: Uint8Array;
-  const write = (manifest: unknown): void => writeFileSync(path.join(folder, 'model.json'), JSON.stringify(manifest));
+const sine = (length: number): Float32Array => Float32Array.from({ length }, (_, i) => Math.sin(i));
 
-  before(async () => {
-    folder = mkdtempSync(path.join(tmpdir(), 'pcqat-tfjs-'));
-    model = layers.sequential({
-      layers: [
-        layers.layers.conv2d({ inputShape: [6, 6, 1], filters: 3, kernelSize: 3, activation: 'relu' }),
-        layers.layers.flatten(),
-        layers.layers.dense({ units: 4 }),
-      ],
+describe('fromLayersModel', () => {
+  it('takes over a Sequential model', async () => {
+    const model = layers.sequential({ name: 'live' });
+    model.add(
+      layers.layers.conv2d({ inputShape: [10, 9, 3], filters: 4, kernelSize: 3, strides: 2, activation: 'relu6', padding: 'same' }),
+    );
+    model.add(layers.layers.batchNormalization());
+    model.add(layers.layers.depthwiseConv2d({ kernelSize: 3, depthMultiplier: 2, padding: 'same', biasInitializer: 'randomNormal' }));
+    model.add(layers.layers.leakyReLU({ alpha: 0.1 }));
+    model.add(layers.layers.separableConv2d({ filters: 5, kernelSize: 2, activation: 'tanh', biasInitializer: 'randomNormal' }));
+    model.add(layers.layers.conv2dTranspose({ filters: 3, kernelSize: 3, strides: 2, biasInitializer: 'randomNormal' }));
+    model.add(layers.layers.reLU({ maxValue: 6 }));
+    model.add(layers.layers.maxPooling2d({ poolSize: 2 }));
+    model.add(layers.layers.upSampling2d({ size: [2, 1] }));
+    model.add(layers.layers.flatten());
+    model.add(layers.layers.dense({ units: 4, activation: 'swish' }));
+    model.add(layers.layers.dense({ units: 4, activation: 'softmax', biasInitializer: 'randomNormal' }));
+    const { model: ours, format } = await fromLayersModel(model);
+    expect(format).to.equal('tfjs');
+    const x = sine(2 * 270);
+    expect(relativeError(await predict(ours, x), runTfjs(model, x, [10, 9, 3]))).to.be.below(1e-5);
+  });
+
+  it('takes over a functional model, nested ones included', async () => {
+    const block = layers.sequential({
+      layers: [layers.layers.conv1d({ inputShape: [12, 4], filters: 4, kernelSize: 3, padding: 'same' })],
     });
-    expected = Float32Array.from(await (model.predict(tf.tensor(x, [5, 6, 6, 1])) as ReturnType<typeof tf.tensor>).data());
-    await model.save({
-      save: async (artifacts: Record<string, unknown>) => {
-        weights = new Uint8Array(artifacts.weightData as ArrayBuffer);
-        const group = { paths: ['shard1.bin', 'shard2.bin'], weights: artifacts.weightSpecs };
-        json = { modelTopology: artifacts.modelTopology, weightsManifest: [group] };
-        return { modelArtifactsInfo: { dateSaved: new Date(), modelTopologyType: 'JSON' } };
-      },
-    } as never);
-    write(json);
-    writeFileSync(path.join(folder, 'shard1.bin'), weights.subarray(0, 100));
-    writeFileSync(path.join(folder, 'shard2.bin'), weights.subarray(100));
-  });
-  after(() => rmSync(folder, { recursive: true }));
-
-  it('runs as an object, from its folder, from model.json and from artifacts, in batches of any size', async () => {
-    const artifacts = { modelTopology: json.modelTopology, weightSpecs: (json.weightsManifest as { weights: unknown }[])[0].weights, weightData: weights.buffer }; // prettier-ignore
-    for (const source of [model, folder, path.join(folder, 'model.json'), artifacts]) {
-      for (const batchSize of [2, 128]) {
-        const outputs = await runTfjs(withLoader, source, x, { batchSize });
-        expect(relativeDistance(outputs, expected)).to.be.at.most(1e-6);
-      }
-    }
+    const input = layers.input({ shape: [12, 4] });
+    const inner = block.apply(input) as layers.SymbolicTensor;
+    const sum = layers.layers.add().apply([input, inner]) as layers.SymbolicTensor;
+    const both = layers.layers.concatenate().apply([sum, inner]) as layers.SymbolicTensor;
+    const pooled = layers.layers.averagePooling1d({ poolSize: 2 }).apply(both) as layers.SymbolicTensor;
+    const mean = layers.layers.globalAveragePooling1d().apply(pooled) as layers.SymbolicTensor;
+    const model = layers.model({ inputs: input, outputs: layers.layers.dense({ units: 3 }).apply(mean) as layers.SymbolicTensor });
+    const x = sine(3 * 48);
+    const { model: ours } = await fromLayersModel(model);
+    expect(relativeError(await predict(ours, x), runTfjs(model, x, [12, 4]))).to.be.below(1e-5);
   });
 
-  it('needs a loader, whole rows, and one input and output', async () => {
-    await expectRejection(runTfjs(tf, folder, x), 'ERR_MISSING_PEER', /tfjs-layers/);
-    await expectRejection(runTfjs(tf, model, x.slice(1)), 'ERR_SHAPE');
-    const input = layers.input({ shape: [36] });
-    const double = layers.model({ inputs: input, outputs: [layers.layers.dense({ units: 1 }).apply(input), layers.layers.reLU().apply(input)] as never }); // prettier-ignore
-    await expectRejection(runTfjs(tf, double, x), 'ERR_UNSUPPORTED', /one output/);
+  it('brings a model back that went to tfjs', async () => {
+    const model = smallCnn();
+    const { model: back } = await fromLayersModel(await loadInTfjs(encodeTfjs(model)));
+    expect(back.graph).to.deep.equal(model.graph);
+    expect(back.tensors).to.deep.equal(model.tensors);
   });
 
-  it('is refused when files are missing or damaged', async () => {
-    const [group] = json.weightsManifest as { paths: string[]; weights: unknown[] }[];
-    await expectRejection(runTfjs(withLoader, path.join(folder, 'nowhere'), x), 'ERR_IO');
-    const damaged: [unknown, 'ERR_FORMAT' | 'ERR_IO'][] = [
-      [[], 'ERR_FORMAT'],
-      [{ ...json, modelTopology: null }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [null] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, paths: ['../other.bin'] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, paths: ['/etc/hostname'] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, paths: [7] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, paths: ['shard1.bin', 'shard1.bin'] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, paths: ['missing.bin'] }] }, 'ERR_IO'],
-      [{ ...json, weightsManifest: [{ ...group, paths: ['shard1.bin'] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, weights: [{ name: 'x', shape: [1e9], dtype: 'float32' }] }] }, 'ERR_FORMAT'],
-      [{ ...json, weightsManifest: [{ ...group, weights: [null] }] }, 'ERR_FORMAT'],
-      [{ ...json, modelTopology: { class_name: 'Sequential' } }, 'ERR_FORMAT'],
-    ];
-    for (const [manifest, code] of damaged) {
-      write(manifest);
-      await expectRejection(runTfjs(withLoader, folder, x), code);
-    }
-    writeFileSync(path.join(folder, 'model.json'), '{"modelTopology":');
-    await expectRejection(runTfjs(withLoader, folder, x), 'ERR_FORMAT');
+  it('lists layers that it does not take, and takes a part', async () => {
+    const model = layers.sequential();
+    model.add(layers.layers.dense({ inputShape: [4], units: 3, name: 'd' }));
+    model.add(layers.layers.elu({ name: 'e' }));
+    await expectRejection(fromLayersModel(model), 'ERR_UNSUPPORTED', /ELU 'e'/);
+    expect((await fromLayersModel(model, { output: 'd' })).model.graph.nodes).to.have.length(2);
+  });
+
+  it('refuses an object that hands over nothing, or too little', async () => {
+    await expectRejection(fromLayersModel({ save: () => Promise.resolve(undefined) }), 'ERR_FORMAT', /did not hand over/);
+    const { modelTopology, weightSpecs, weightData } = encodeTfjs(smallCnn());
+    const torn = { modelTopology, weightSpecs, weightData: weightData.slice(4) };
+    await expectRejection(fromLayersModel({ save: (handler) => handler.save(torn) }), 'ERR_FORMAT', /need .* bytes/);
+    const { model } = await fromLayersModel({
+      save: (handler) => handler.save({ modelTopology, weightSpecs, weightData: [weightData.slice(0, 8), weightData.slice(8)] }),
+    });
+    expect(model.tensors).to.deep.equal(smallCnn().tensors);
   });
 });

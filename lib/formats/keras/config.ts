@@ -30,15 +30,19 @@ export function assembleConfig(model: JsonObject, source: ConfigSource, options:
   const layers = neededLayers(network, output, options, where);
   const values = new Map<string, LayerValue>();
   const start = startOf(layers, network.named.get(options.input ?? ''), assembler, where);
-  values.set(start.key, {
-    node: assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, layers, options, where) }),
-  });
+  const startNode = assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, layers, options, where) });
+  values.set(start.key, { node: startNode });
   for (const layer of layers) {
-    if (layer === start || values.has(layer.key)) continue;
+    if (layer === start) continue;
+    // Other inputs were noted; what they feed is looked at with the first in their place.
+    if (layer.className === 'InputLayer') {
+      values.set(layer.key, { node: startNode });
+      continue;
+    }
     const inputs = layer.inputs.map((key) => values.get(key)).filter((value) => value !== undefined);
-    values.set(layer.key, take(layer, inputs, { assembler, store, where, isTfjs: format === 'tfjs', start: { node: start.name } }));
+    values.set(layer.key, take(layer, inputs, { assembler, store, where, isTfjs: format === 'tfjs', start: { node: startNode } }));
   }
-  const last = values.get(output) ?? { node: start.name };
+  const last = values.get(output) ?? { node: startNode };
   if (last.affine !== undefined) {
     const { layer, className } = last.affine;
     const remedy = 'Leave it out and apply it to the outputs.';

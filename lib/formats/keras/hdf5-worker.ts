@@ -12,8 +12,9 @@ export interface WorkerInput {
   readonly library: string;
 }
 
-/** What it answers: first the structure, then, asked for them, the datasets' bytes. */
+/** What it answers: that the library is there, the structure, then, asked for them, the datasets' bytes. */
 export type WorkerAnswer =
+  | { readonly ready: true }
   | { readonly tree: H5Tree }
   | { readonly arrays: readonly Uint8Array<ArrayBuffer>[] }
   | { readonly missing: true }
@@ -53,6 +54,7 @@ async function start({ bytes, roots, memory, library: specifier }: WorkerInput):
   }
   limitMemory(memory);
   await library.ready;
+  answer({ ready: true });
   const reader = new H5Reader(library, bytes);
   parentPort?.on('message', (datasets: readonly H5Dataset[]) => {
     try {

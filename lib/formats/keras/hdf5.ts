@@ -8,7 +8,7 @@ import type { WorkerAnswer, WorkerInput } from './hdf5-worker.js';
 export interface Hdf5Options {
   /** Names in the root below which the file is looked at. */
   readonly roots: readonly string[];
-  /** Most milliseconds from start to end. Default: 10 s and 1 s for every 10 MB. */
+  /** Most milliseconds that reading the structure, and then the arrays, may take. Default: 1.5 s and 1 s for every 5 MB, ten times the need. */
   readonly timeout?: number;
   /** Module specifier of h5wasm. */
   readonly library?: string;
@@ -30,6 +30,8 @@ export interface Hdf5File {
 const MIB = 2 ** 20;
 /** Space for the library, and for small files that compress well. */
 const CONSTANT_MEMORY = 64 * MIB;
+/** Loading the library takes 0.15 s, or much longer on a machine that is busy; it does not depend on the file. */
+const LOAD_TIMEOUT = 60_000;
 
 /**
  * Opens an HDF5 file with the optional peer `h5wasm` in a worker thread, where time and memory are bounded: the library is C made for files
@@ -38,9 +40,9 @@ const CONSTANT_MEMORY = 64 * MIB;
  * @throws PcqatError `ERR_MISSING_PEER` without h5wasm; `ERR_FORMAT` for a file that is damaged, takes too long or too much memory
  */
 export async function openHdf5(bytes: Uint8Array, where: string, options: Hdf5Options): Promise<Hdf5File> {
-  const { roots, timeout = 10_000 + bytes.length / 10_000, library = 'h5wasm' } = options;
+  const { roots, timeout = 1500 + bytes.length / 5000, library = 'h5wasm' } = options;
   const size = bytes.length;
-  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
   const input: WorkerInput = { bytes: own, roots, library, memory: CONSTANT_MEMORY + 2 * size };
   const worker = new Worker(new URL('./hdf5-worker.js', import.meta.url), {
     workerData: input,
@@ -52,19 +54,19 @@ export async function openHdf5(bytes: Uint8Array, where: string, options: Hdf5Op
   });
   const failed = (reason: string): PcqatError =>
     new PcqatError('ERR_FORMAT', `it cannot be read as HDF5: ${reason}`, { where, remedy: 'The file is damaged; save the model again.' });
-  const started = performance.now();
-  const next = (): Promise<WorkerAnswer> => answerOf(worker, timeout - (performance.now() - started), failed);
+  const mailbox = new Mailbox(worker);
   const close = async (): Promise<void> => void (await worker.terminate());
   try {
-    const answer = await next();
-    if ('missing' in answer) throw missingPeer(where);
+    const loaded = await mailbox.next(LOAD_TIMEOUT);
+    if ('missing' in loaded) throw missingPeer(where);
+    const answer = 'ready' in loaded ? await mailbox.next(timeout) : loaded;
     if (!('tree' in answer)) throw failed('failed' in answer ? answer.failed : 'no answer');
     return {
       tree: answer.tree,
       read: async (datasets) => {
         checkDatasets(datasets, size, where);
         worker.postMessage(datasets);
-        const values = await next();
+        const values = await mailbox.next(timeout);
         if (!('arrays' in values)) throw failed('failed' in values ? values.failed : 'no answer');
         return new Map(datasets.map((dataset, i) => [dataset.path, toFloat32(dataset, values.arrays[i] ?? new Uint8Array())]));
       },
@@ -83,25 +85,39 @@ function missingPeer(where: string): PcqatError {
   });
 }
 
-/** The worker's next message; it is ended when it gives none in time. */
-async function answerOf(worker: Worker, milliseconds: number, failed: (reason: string) => PcqatError): Promise<WorkerAnswer> {
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await new Promise<WorkerAnswer>((resolve, reject) => {
-      worker.once('message', resolve);
-      worker.once('error', (error) => reject(failed(error.message)));
-      worker.once('exit', () => reject(failed('the library ended')));
-      timer = setTimeout(() => reject(failed('it takes too long')), Math.max(milliseconds, 0));
+/** What a worker says, in order, however fast. */
+class Mailbox {
+  readonly #answers: WorkerAnswer[] = [];
+  #ended: string | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(worker: Worker) {
+    worker.on('message', (answer: WorkerAnswer) => {
+      this.#answers.push(answer);
+      this.#wake();
     });
-  } finally {
-    clearTimeout(timer);
-    ['message', 'error', 'exit'].forEach((event) => worker.removeAllListeners(event));
-    worker.on('error', () => undefined);
+    worker.on('error', (error) => this.#end(error.message));
+    worker.on('exit', () => this.#end('the library ended'));
+  }
+
+  /** The next answer, or why there is none: the worker ended, or the time is over. */
+  async next(milliseconds: number): Promise<WorkerAnswer> {
+    if (this.#answers.length === 0 && this.#ended === undefined) {
+      const timeUp = setTimeout(() => this.#end('it takes too long'), milliseconds);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+      clearTimeout(timeUp);
+    }
+    return this.#answers.shift() ?? { failed: this.#ended ?? '' };
+  }
+
+  #end(reason: string): void {
+    this.#ended ??= reason;
+    this.#wake();
   }
 }
 
 /** Compressed and never written datasets can claim any size. */
-function checkDatasets(datasets: readonly H5Dataset[], size: number, where: string): void {
+export function checkDatasets(datasets: readonly H5Dataset[], size: number, where: string): void {
   const odd = datasets.find(({ dtype }) => dtype === 'other');
   if (odd !== undefined) {
     throw new PcqatError('ERR_UNSUPPORTED', `the weights '${odd.path}' are no floating-point numbers`, {
@@ -115,7 +131,7 @@ function checkDatasets(datasets: readonly H5Dataset[], size: number, where: stri
   }
 }
 
-function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
+export function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
   const { buffer, byteOffset, byteLength } = bytes;
   if (dtype === 'float64') return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8));
   if (dtype === 'float16') return halfToFloat(new Uint16Array(buffer, byteOffset, byteLength / 2));

@@ -24,12 +24,28 @@ const SMALL = 2 ** 26;
  *   kind that does not hold a network
  */
 export async function assembleKeras(path: string, options: ImportOptions): Promise<Assembled> {
-  const bytes = await readBytes(path);
-  return bytes[0] === 0x50 ? assembleArchive(bytes, path, options) : assembleH5(bytes, path, options);
+  return assembleKerasBytes(await readBytes(path), path, options);
 }
 
-function assembleH5(bytes: Uint8Array, where: string, options: ImportOptions): Promise<Assembled> {
-  return assemble(bytes, { format: 'keras-h5', where, roots: [H5_ROOT], options }, (tree) => ({
+/**
+ * The same from the bytes of a file, which the caller must not use afterwards.
+ *
+ * @param open - reads HDF5; tests have another
+ */
+export async function assembleKerasBytes(bytes: Uint8Array, where: string, options: ImportOptions, open = openHdf5): Promise<Assembled> {
+  const isArchive = bytes[0] === 0x50; // PK
+  return isArchive ? assembleArchive(bytes, { where, options, open }) : assembleH5(bytes, { where, options, open });
+}
+
+interface Source {
+  readonly where: string;
+  readonly options: ImportOptions;
+  readonly open: typeof openHdf5;
+}
+
+function assembleH5(bytes: Uint8Array, source: Source): Promise<Assembled> {
+  const { where } = source;
+  return assemble(bytes, source, { format: 'keras-h5', roots: [H5_ROOT] }, (tree) => ({
     config: parseJson(tree.attributes.get('model_config') ?? noConfig(tree, where), `${where}, model_config`),
     store: new H5Weights(tree, where),
   }));
@@ -48,7 +64,8 @@ function noConfig(tree: H5Tree, where: string): never {
   );
 }
 
-function assembleArchive(bytes: Uint8Array, where: string, options: ImportOptions): Promise<Assembled> {
+function assembleArchive(bytes: Uint8Array, source: Source): Promise<Assembled> {
+  const { where } = source;
   const files = unzip(bytes, [CONFIG, WEIGHTS], Math.max(EXPANSION * bytes.length, SMALL), where);
   const [config, weights] = [files.get(CONFIG), files.get(WEIGHTS)];
   if (config === undefined || weights === undefined) {
@@ -58,28 +75,22 @@ function assembleArchive(bytes: Uint8Array, where: string, options: ImportOption
     });
   }
   const model = parseJson(new TextDecoder().decode(config), `${where}, ${CONFIG}`);
-  return assemble(weights, { format: 'keras', where, roots: KERAS3_ROOTS, options }, (tree) => ({
+  return assemble(weights, source, { format: 'keras', roots: KERAS3_ROOTS }, (tree) => ({
     config: model,
     store: new Keras3Weights(tree, where),
   }));
 }
 
-interface Source {
-  readonly format: ImportFormat;
-  readonly where: string;
-  readonly roots: readonly string[];
-  readonly options: ImportOptions;
-}
-
 /** Reads the structure first; arrays only of layers that are taken, and only if all are. */
 async function assemble(
   bytes: Uint8Array,
-  { format, where, roots, options }: Source,
-  open: (tree: H5Tree) => { readonly config: JsonObject; readonly store: PendingArrays & WeightStore },
+  { where, options, open }: Source,
+  { format, roots }: { readonly format: ImportFormat; readonly roots: readonly string[] },
+  parse: (tree: H5Tree) => { readonly config: JsonObject; readonly store: PendingArrays & WeightStore },
 ): Promise<Assembled> {
-  const file = await openHdf5(bytes, where, { roots });
+  const file = await open(bytes, where, { roots });
   try {
-    const { config, store } = open(file.tree);
+    const { config, store } = parse(file.tree);
     const assembled = assembleConfig(config, { format, where, store }, options);
     if (assembled.assembler.complete) store.provide(await file.read(store.wanted));
     return assembled;

@@ -29,7 +29,7 @@ export function unzip(bytes: Uint8Array, names: readonly string[], limit: number
       if (error !== null) throw error;
       size += chunk.length;
       if (size > Math.min(declared ?? limit, limit)) fail(`'${file.name}' unpacks to more than its ${declared ?? limit} bytes`);
-      chunks.push(chunk.slice());
+      chunks.push(chunk);
       if (!final) return;
       if (declared !== undefined && declared !== size) fail(`'${file.name}' unpacks to ${size} bytes and not ${declared}`);
       finished.add(file.name);

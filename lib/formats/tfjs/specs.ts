@@ -62,7 +62,8 @@ export function storedWeight(spec: WeightSpec, bytes: Uint8Array, where: string)
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new PcqatError('ERR_UNSUPPORTED', `weight '${name}' has elements of type '${dtype.slice(0, 100)}'`, { where });
     }
-    const { buffer } = bytes.slice(); // its own, since the place in the file need not be aligned
+    // A copy, since the place in the file need not be aligned. (slice of a Buffer would be a view.)
+    const { buffer } = new Uint8Array(bytes);
     const stored = quantization?.dtype ?? dtype;
     if (stored === 'float32') return new Float32Array(buffer);
     if (stored === 'float16') return halfToFloat(new Uint16Array(buffer));
