@@ -1,3 +1,4 @@
+import { PcqatError } from '../../errors.js';
 import { axisIn, floats, type ImportContext, integer, refuse } from './context.js';
 import { unsqueezed } from './shape-operators.js';
 import { elementsOf, permuted, tensorValues } from './tensors.js';
@@ -27,7 +28,12 @@ function shaped(values: readonly ShapeInteger[], dims: readonly number[] = [valu
   return {
     kind: 'constant',
     dims,
-    values: () => (isKnown ? values : refuse('it depends on the number of examples', 'Use constant shapes.')),
+    values: () => {
+      if (isKnown) return values;
+      throw new PcqatError('ERR_UNSUPPORTED', 'a constant depends on the number of examples', {
+        remedy: 'Use constant shapes and weights.',
+      });
+    },
     ...(isKnown ? {} : { shapeIntegers: values }),
   };
 }

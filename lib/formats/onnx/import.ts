@@ -35,14 +35,12 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
   }
   const input = inputOf(model, files.where, options);
   const attempts = layouts(model, input).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
-  // The layout that leaves least to complain about is the file's.
-  const finished = attempts.filter((result) => 'assembled' in result);
-  const best = finished.toSorted((a, b) => a.assembled.problems - b.assembled.problems)[0];
-  if (best !== undefined) return best.assembled;
-  const [failed] = attempts;
-  throw failed !== undefined && 'error' in failed
-    ? failed.error
-    : new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
+  const results = attempts.flatMap((result) => ('assembled' in result ? [result.assembled] : []));
+  const best = results.toSorted((a, b) => a.problems - b.problems)[0];
+  // An error says that all before it went well with that layout; else the layout that leaves least to complain about is the file's.
+  const failed = attempts.find((result) => 'error' in result);
+  if (best !== undefined && (best.problems === 0 || failed === undefined)) return best;
+  throw failed?.error ?? new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
 }
 
 interface Input {
@@ -53,13 +51,14 @@ interface Input {
 
 /** Where the axes of the file's input (the batch first) are in ours. */
 type Layout = readonly (number | 'batch')[];
-type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: unknown };
+type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: PcqatError };
 
 function attempt(run: () => Assembled & { readonly problems: number }): Attempt {
   try {
     return { assembled: run() };
   } catch (error) {
-    return { error };
+    if (error instanceof PcqatError) return { error };
+    throw error;
   }
 }
 
