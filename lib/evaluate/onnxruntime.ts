@@ -49,9 +49,9 @@ const ELEMENTS: ReadonlyMap<number, readonly [type: string, constructor: new (le
  *
  * @param file - path, or the bytes of a file without external data
  * @param x - rows × product of the input's dimensions without the batch, in the file's own layout and element type
- * @returns rows × product of the output's dimensions, in the output's element type
+ * @returns rows × product of the output's dimensions, in the same element type
  * @throws PcqatError `ERR_MISSING_PEER` when onnxruntime-node is not installed; `ERR_IO`, `ERR_FORMAT` for the file; `ERR_UNSUPPORTED` when
- *   ONNX Runtime refuses it, or it has other inputs and outputs; `ERR_SHAPE`, `ERR_DTYPE`, `ERR_OPTION` for bad arguments.
+ *   ONNX Runtime refuses it, or it has several inputs or outputs, or an output of another element type than its input; `ERR_SHAPE`, `ERR_DTYPE`, `ERR_OPTION` for bad arguments.
  * @example
  * ```ts
  * import { encodeOnnx, PcqatError, runOnnx, zoo } from 'pcqat';
@@ -63,7 +63,7 @@ const ELEMENTS: ReadonlyMap<number, readonly [type: string, constructor: new (le
  * }
  * ```
  */
-export async function runOnnx(file: string | Uint8Array, x: OnnxData, options: RunOnnxOptions = {}): Promise<OnnxData> {
+export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: T, options: RunOnnxOptions = {}): Promise<T> {
   const { batchSize = 32, signal } = options;
   for (const [name, value] of [
     ['batchSize', batchSize],
@@ -89,7 +89,7 @@ export async function runOnnx(file: string | Uint8Array, x: OnnxData, options: R
   const session = await openSession(ort, file, where, options);
   try {
     const rows = x.length / rowSize;
-    const outputs: OnnxData[] = [];
+    const outputs: T[] = [];
     for (let row = 0; row < rows; row += atOnce) {
       signal?.throwIfAborted();
       const count = Math.min(atOnce, rows - row);
@@ -97,10 +97,11 @@ export async function runOnnx(file: string | Uint8Array, x: OnnxData, options: R
       // A file with a fixed batch gets rows of zeros to fill it.
       const data = new Elements(size * rowSize);
       data.set(x.subarray(row * rowSize, (row + count) * rowSize));
-      const output = await runOnce(ort, session, new ort.Tensor(type, data, [size, ...dims]), where);
-      outputs.push(output.subarray(0, (output.length / size) * count));
+      const output = await runOnce(session, new ort.Tensor(type, data, [size, ...dims]), where);
+      if (!(output instanceof Elements)) throw refuseOutput(where);
+      outputs.push(output.subarray(0, (output.length / size) * count) as T);
     }
-    return concatenated(outputs);
+    return concatenated(outputs, new Elements(0) as T);
   } finally {
     await session.release();
   }
@@ -158,16 +159,20 @@ async function openSession(ort: Ort, file: string | Uint8Array, where: string, o
   }
 }
 
-async function runOnce(ort: Ort, session: OrtSession, input: OrtTensor, where: string): Promise<OnnxData> {
+async function runOnce(session: OrtSession, input: OrtTensor, where: string): Promise<unknown> {
   const [inputName = '', outputName = ''] = [session.inputNames[0], session.outputNames[0]];
-  let data: unknown;
   try {
-    data = (await session.run({ [inputName]: input }))[outputName]?.data;
+    return (await session.run({ [inputName]: input }))[outputName]?.data;
   } catch (cause) {
     throw refused(where, cause);
   }
-  if (data instanceof Float32Array || data instanceof Int8Array || data instanceof Uint8Array) return data;
-  throw new PcqatError('ERR_UNSUPPORTED', 'its output is not float32, int8 or uint8', { where, remedy: 'Use one of these types.' });
+}
+
+function refuseOutput(where: string): PcqatError {
+  return new PcqatError('ERR_UNSUPPORTED', 'its output has another element type than its input', {
+    where,
+    remedy: 'Use one type for both.',
+  });
 }
 
 function refused(where: string, cause: unknown): PcqatError {
@@ -179,9 +184,8 @@ function refused(where: string, cause: unknown): PcqatError {
   });
 }
 
-function concatenated(parts: readonly OnnxData[]): OnnxData {
-  const [first = new Float32Array()] = parts;
-  const result = new (first.constructor as new (length: number) => OnnxData)(parts.reduce((sum, { length }) => sum + length, 0));
+function concatenated<T extends OnnxData>(parts: readonly T[], none: T): T {
+  const result = new (none.constructor as new (length: number) => T)(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const part of parts) {
     result.set(part, at);

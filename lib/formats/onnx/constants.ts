@@ -1,3 +1,4 @@
+import { PcqatError } from '../../errors.js';
 import { axisIn, floats, type ImportContext, integer, refuse } from './context.js';
 import { unsqueezed } from './shape-operators.js';
 import { elementsOf, permuted, tensorValues } from './tensors.js';
@@ -27,7 +28,12 @@ function shaped(values: readonly ShapeInteger[], dims: readonly number[] = [valu
   return {
     kind: 'constant',
     dims,
-    values: () => (isKnown ? values : refuse('it depends on the number of examples', 'Use constant shapes.')),
+    values: () => {
+      if (isKnown) return values;
+      throw new PcqatError('ERR_UNSUPPORTED', 'a constant depends on the number of examples', {
+        remedy: 'Use constant shapes and weights.',
+      });
+    },
     ...(isKnown ? {} : { shapeIntegers: values }),
   };
 }
@@ -168,14 +174,8 @@ function computed(context: ImportContext, node: OnnxNode, constants: readonly (C
     }
     case 'Concat':
       return constants.some((constant) => constant?.dims.length !== 1) ? undefined : shaped(lists.flatMap((list) => list ?? []));
-    case 'Slice': {
-      const [starts, ends, axes, steps] = [1, 2, 3, 4].map((i) => lists[i]);
-      const start = node.attributes.get('starts')?.ints[0] ?? starts?.[0] ?? 0;
-      const end = node.attributes.get('ends')?.ints[0] ?? ends?.[0];
-      if (dims.length !== 1 || (axes?.[0] ?? 0) !== 0 || (steps?.[0] ?? 1) !== 1 || typeof start !== 'number' || typeof end === 'string')
-        return undefined;
-      return shaped(first.slice(start, end));
-    }
+    case 'Slice':
+      return sliced(node, first, dims, lists);
     case 'ReduceProd':
       return shaped([first.reduce<number>((product, size) => product * Number(size), 1)], integer(node, 'keepdims', 1) === 1 ? [1] : []);
     case 'Add':
@@ -186,6 +186,43 @@ function computed(context: ImportContext, node: OnnxNode, constants: readonly (C
     default:
       return undefined;
   }
+}
+
+/** A part of a small constant, axis by axis. */
+function sliced(
+  node: OnnxNode,
+  values: readonly ShapeInteger[],
+  dims: readonly number[],
+  lists: readonly (readonly ShapeInteger[] | undefined)[],
+): Constant {
+  const list = (attribute: string, input: number): readonly number[] | undefined =>
+    node.attributes.get(attribute)?.ints ?? lists[input]?.map(Number);
+  const [starts = [], ends = []] = [list('starts', 1), list('ends', 2)];
+  const axes = list('axes', 3) ?? [...starts.keys()];
+  let [result, shape] = [values, dims];
+  for (const [i, given] of axes.entries()) {
+    const axis = axisIn(given, shape.length);
+    const size = shape[axis] ?? 0;
+    const step = lists[4]?.map(Number)[i] ?? 1;
+    const bound = (value: number, low: number, high: number): number => Math.min(Math.max(value < 0 ? value + size : value, low), high);
+    const [start, end] = [starts[i] ?? 0, ends[i] ?? 0];
+    const [from, to] = step > 0 ? [bound(start, 0, size), bound(end, 0, size)] : [bound(start, -1, size - 1), bound(end, -1, size - 1)];
+    const count = Math.max(Math.ceil((to - from) / step), 0);
+    if (!Number.isInteger(step) || !Number.isInteger(count))
+      return refuse('it cuts in a way that is not known', 'Fold constants before the export.');
+    const inner = elementsOf(shape.slice(axis + 1));
+    const outer = elementsOf(shape.slice(0, axis));
+    const picked: ShapeInteger[] = [];
+    for (let block = 0; block < outer; block++) {
+      for (let n = 0; n < count; n++) {
+        const at = (block * size + from + n * step) * inner;
+        picked.push(...result.slice(at, at + inner));
+      }
+    }
+    result = picked;
+    shape = shape.with(axis, count);
+  }
+  return shaped(result, shape);
 }
 
 const OPERATIONS = {

@@ -115,6 +115,8 @@ export class ImportContext {
   /** Integers of a constant that says how, not what: shapes, axes, pads. */
   integers(constant: Constant, what: string): number[] {
     if (elementsOf(constant.dims) > LONGEST_LIST) return refuse(`its ${what} are a list of more than ${LONGEST_LIST}`, 'Export it again.');
+    if (constant.shapeIntegers !== undefined)
+      return refuse(`its ${what} depend on the number of examples`, 'Export it with constant shapes.');
     return Array.from(constant.values());
   }
 

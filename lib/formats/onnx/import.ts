@@ -34,15 +34,13 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
     });
   }
   const input = inputOf(model, files.where, options);
-  const attempts = layouts(model, input.shape).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
-  // The layout that leaves least to complain about is the file's.
-  const finished = attempts.filter((result) => 'assembled' in result);
-  const best = finished.toSorted((a, b) => a.assembled.problems - b.assembled.problems)[0];
-  if (best !== undefined) return best.assembled;
-  const [failed] = attempts;
-  throw failed !== undefined && 'error' in failed
-    ? failed.error
-    : new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
+  const attempts = layouts(model, input).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
+  const results = attempts.flatMap((result) => ('assembled' in result ? [result.assembled] : []));
+  const best = results.toSorted((a, b) => a.problems - b.problems)[0];
+  // An error says that all before it went well with that layout; else the layout that leaves least to complain about is the file's.
+  const failed = attempts.find((result) => 'error' in result);
+  if (best !== undefined && (best.problems === 0 || failed === undefined)) return best;
+  throw failed?.error ?? new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
 }
 
 interface Input {
@@ -53,21 +51,27 @@ interface Input {
 
 /** Where the axes of the file's input (the batch first) are in ours. */
 type Layout = readonly (number | 'batch')[];
-type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: unknown };
+type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: PcqatError };
 
 function attempt(run: () => Assembled & { readonly problems: number }): Attempt {
   try {
     return { assembled: run() };
   } catch (error) {
-    return { error };
+    if (error instanceof PcqatError) return { error };
+    throw error;
   }
 }
 
 /** Layouts that the input may have, the likelier first. */
-function layouts({ producer }: OnnxModel, shape: Shape): readonly Layout[] {
+function layouts({ producer, graph }: OnnxModel, { name, shape }: Input): readonly Layout[] {
   const same: Layout = ['batch', ...shape.keys()];
   if (shape.length !== 3 && shape.length !== 2) return [same];
   const channelsFirst: Layout = ['batch', shape.length - 1, ...shape.slice(1).keys()];
+  // A file that begins with a transposition says by it what it has.
+  const readers = graph.nodes.filter(({ inputs }) => inputs.includes(name));
+  const perm = readers[0]?.op === 'Transpose' ? readers[0].attributes.get('perm')?.ints.join() : undefined;
+  if (perm === '0,3,1,2' || perm === '0,2,1') return [same, channelsFirst];
+  if (perm === '0,2,3,1') return [channelsFirst, same];
   const isChannels = (size: number | undefined): boolean => size === 1 || size === 3;
   const isLast = isChannels(shape.at(-1)) && !isChannels(shape[0]);
   return /tf2onnx|keras|tensorflow/i.test(producer) || isLast ? [same, channelsFirst] : [channelsFirst, same];

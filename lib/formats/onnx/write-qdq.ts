@@ -196,7 +196,9 @@ function bounded(tensors: QdqTensors, { op, options }: TfliteOperator, target: n
   const { scale, zeroPoint, dtype } = tensors.tensor(target);
   const [step = 1, zero = 0] = [scale[0], zeroPoint[0]];
   const [lowest, highest] = dtype === 'uint8' ? [0, 255] : [-128, 127];
-  const isImplied = zero === lowest && (activation === 'RELU' || zero + Math.round(6 / step) >= highest);
+  // Nothing between two pairs of nodes: ONNX Runtime would make one pair of them, which rounds once where there are two roundings.
+  const isAlone = op === 'RELU' || op === 'RELU6';
+  const isImplied = !isAlone && zero === lowest && (activation === 'RELU' || zero + Math.round(6 / step) >= highest);
   if (isImplied) return real;
   const output = { name: `${real.name}/bounded`, shape: real.shape };
   if (activation === 'RELU') return tensors.writer.node('Relu', [real], output);

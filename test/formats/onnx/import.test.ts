@@ -1,0 +1,316 @@
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { predict } from '#lib/evaluate/evaluate.js';
+import { runOnnx } from '#lib/evaluate/onnxruntime.js';
+import { importModel } from '#lib/formats/import/index.js';
+import { assembleOnnxBytes } from '#lib/formats/onnx/import.js';
+import { filesBeside } from '#lib/formats/onnx/external.js';
+import { readOnnx, readTensor } from '#lib/formats/onnx/read.js';
+import { tensorValues } from '#lib/formats/onnx/tensors.js';
+import { noFiles } from '#lib/formats/onnx/external.js';
+import { elementCount } from '#lib/graph/shapes.js';
+import type { Model } from '#lib/graph/model.js';
+import { channelsLast, floats, int, integers, ints, onnxFile, readModel, refusals, relativeError, weights } from '../../support/onnx.js';
+import { randomNumbers } from '../../support/random.js';
+
+const TOLERANCE = 1e-5;
+const folder = 'test/formats/onnx/pytorch';
+const samples = path.resolve('../shared/data/import-samples');
+
+const f32 = (file: string): Float32Array => new Float32Array(new Uint8Array(readFileSync(file)).buffer);
+const ops = ({ graph }: Model): string => graph.nodes.map(({ op }) => op).join(' ');
+
+/** What these do has no exact counterpart. */
+const REFUSED: Readonly<Record<string, RegExp>> = {
+  'ceil-9': /MaxPool/,
+  'ceil-13': /MaxPool/,
+  'ceil-dynamo': /MaxPool/,
+  'upsample-9': /Upsample/,
+};
+
+describe('ONNX files that PyTorch wrote', () => {
+  for (const file of readdirSync(folder).filter((name) => name.endsWith('.onnx'))) {
+    const name = path.basename(file, '.onnx');
+    const refused = REFUSED[name];
+    it(refused === undefined ? `${name}: PyTorch's outputs` : `${name}: is refused`, async () => {
+      if (refused !== undefined) {
+        const error = await importModel(path.join(folder, file)).then(() => undefined, (caught: unknown) => caught); // prettier-ignore
+        expect(String(error)).to.match(refused);
+        return;
+      }
+      const { model } = await importModel(path.join(folder, file));
+      const values = f32(path.join(folder, `${name.slice(0, name.lastIndexOf('-'))}.f32`));
+      const [input] = model.graph.nodes;
+      const rows = 2;
+      const length = rows * elementCount(input?.op === 'input' ? input.shape : []);
+      expect(relativeError(await predict(model, values.subarray(0, length)), values.subarray(length))).to.be.below(TOLERANCE);
+    });
+  }
+});
+
+/** One operator with its weights among the inputs, as ONNX's own tests have them: they become initializers. */
+function withInitializers(test: string): Uint8Array {
+  const bytes = readFileSync(path.join(test, 'model.onnx'));
+  const { inputs, initializers } = readOnnx(bytes, test).graph;
+  const real = inputs.filter(({ name }) => !initializers.has(name)).slice(1);
+  // Messages that follow each other are one: a second graph with only these tensors.
+  const added = real.map(({ name }, i) => {
+    const tensor = Buffer.concat([readFileSync(path.join(test, `test_data_set_0/input_${i + 1}.pb`)), field(8, Buffer.from(name))]);
+    return field(7, field(5, tensor));
+  });
+  return Buffer.concat([bytes, ...added]);
+}
+
+function field(number: number, bytes: Uint8Array): Buffer {
+  const length: number[] = [];
+  let rest = bytes.length;
+  for (; rest > 127; rest = Math.floor(rest / 128)) length.push((rest & 127) | 128);
+  return Buffer.concat([Buffer.from([number * 8 + 2, ...length, rest]), bytes]);
+}
+
+function stored(file: string): { readonly dims: readonly number[]; readonly values: Float32Array } {
+  const tensor = readTensor(new Uint8Array(readFileSync(file)), file);
+  return { dims: tensor.dims, values: Float32Array.from(tensorValues(tensor, noFiles(file))) };
+}
+
+/** Tests of ONNX itself that are out of scope, and why. */
+const OUT_OF_SCOPE: Readonly<Record<string, RegExp>> = {
+  test_add: /not one value per channel/, // adds a constant image
+  test_averagepool_2d_pads: /left out of the averages/,
+  test_clip_example: /bounds to \[-1, 1\]/,
+  test_concat_2d_axis_1: /constant/,
+  test_constant_pad: /pads with 1.2/,
+  test_convinteger_without_padding: /uint8/,
+  test_dequantizelinear: /uint8/,
+  test_dynamicquantizelinear: /3 outputs/,
+  test_matmulinteger: /uint8/,
+  test_maxpool_2d_pads: /may be negative/,
+  test_qlinearconv: /uint8/,
+  test_qlinearmatmul_2D_int8_float32: /int8/,
+  test_quantizelinear: /quantized/,
+  test_quantizelinear_axis: /quantized/,
+  test_transpose_all_permutations_3: /batch in another place/,
+  test_transpose_default: /batch in another place/,
+  test_Conv2d_groups: /groups/,
+  test_ELU: /Elu/,
+  test_LogSoftmax: /LogSoftmax/,
+  light_shufflenet: /groups/,
+};
+/** Their inputs are sequences whose last axis is averaged or kept, so that they are read as they are. */
+const AS_THEY_ARE: ReadonlySet<string> = new Set(['test_reduce_mean_keepdims_random']);
+
+describe("ONNX's own tests and networks", function () {
+  before(function () {
+    if (!existsSync(samples)) {
+      console.log(`      skipped: ${samples} is not there`);
+      this.skip();
+    }
+  });
+
+  for (const set of ['node', 'pytorch']) {
+    const root = path.join(samples, 'onnx-ops', set);
+    for (const name of existsSync(root) ? readdirSync(root) : []) {
+      it(`${set}/${name}`, async () => {
+        const test = path.join(root, name);
+        const run = (): Model => {
+          const { assembler, output } = assembleOnnxBytes(withInitializers(test), filesBeside(path.join(test, 'model.onnx')));
+          return assembler.finish(output);
+        };
+        const refused = OUT_OF_SCOPE[name];
+        if (refused !== undefined) {
+          expect(run).to.throw(refused);
+          return;
+        }
+        const model = run();
+        const [x, y] = [stored(path.join(test, 'test_data_set_0/input_0.pb')), stored(path.join(test, 'test_data_set_0/output_0.pb'))];
+        const [input] = model.graph.nodes;
+        const shape = input?.op === 'input' ? input.shape : [];
+        const [, channels, ...spatial] = x.dims;
+        const isMoved = x.dims.length > 2 && shape.join() === [...spatial, channels].join() && !AS_THEY_ARE.has(name);
+        const arranged = ({ dims, values }: typeof x): Float32Array => (isMoved ? channelsLast(values, dims) : values);
+        expect(relativeError(await predict(model, arranged(x)), arranged(y))).to.be.below(TOLERANCE);
+      });
+    }
+  }
+
+  for (const name of ['light_resnet50', 'light_shufflenet', 'light_squeezenet']) {
+    it(`${name}: its stored output`, async () => {
+      const file = path.join(samples, 'onnx-ops/light', `${name}.onnx`);
+      const refused = OUT_OF_SCOPE[name];
+      if (refused !== undefined) {
+        const error = await importModel(file).then(() => undefined, (caught: unknown) => caught); // prettier-ignore
+        expect(String(error)).to.match(refused);
+        return;
+      }
+      const { model } = await importModel(file);
+      const pixels = 3 * 224 * 224;
+      const x = channelsLast(Float32Array.from({ length: pixels }, (_, i) => i / pixels), [1, 3, 224, 224]); // prettier-ignore
+      const y = stored(file.replace('.onnx', '_output_0.pb'));
+      expect(relativeError(await predict(model, x), y.values)).to.be.below(TOLERANCE);
+    });
+  }
+
+  for (const [name, shape, scale] of [
+    ['ds_cnn_s', [1, 49, 10], 20],
+    ['mobilenet_v1_025_vww96', [3, 96, 96], 1],
+    ['resnet8_cifar10', [3, 32, 32], 255],
+  ] as const) {
+    it(`${name}: the outputs of ONNX Runtime`, async () => {
+      const file = path.join(samples, 'onnx-trained', `${name}.onnx`);
+      const random = randomNumbers(5);
+      const rows = 4;
+      const x = Float32Array.from({ length: rows * shape[0] * shape[1] * shape[2] }, () => random() * scale);
+      const { model } = await importModel(file);
+      const y = await predict(model, channelsLast(x, [rows, ...shape]));
+      expect(relativeError(y, await runOnnx(file, x))).to.be.below(TOLERANCE);
+    });
+  }
+});
+
+describe('ONNX layouts', () => {
+  const conv = weights('w', [4, 3, 3, 3]);
+
+  it('an NCHW image becomes [h, w, c]', () => {
+    const model = readModel(onnxFile([3, 8, 9], [['Conv', ['x', 'w'], 'y']], [conv]));
+    expect(model.graph.nodes[0]).to.deep.include({ op: 'input', shape: [8, 9, 3] });
+  });
+
+  it('an NHWC image behind a transposition stays, and no transposition is left', () => {
+    const file = onnxFile(
+      [8, 9, 3],
+      [
+        ['Transpose', ['x'], 't', { perm: ints(0, 3, 1, 2) }],
+        ['Conv', ['t', 'w'], 'c'],
+        ['Relu', ['c'], 'r'],
+        ['Transpose', ['r'], 'b', { perm: ints(0, 2, 3, 1) }],
+        ['Reshape', ['b', 's'], 'f'],
+        ['MatMul', ['f', 'm'], 'd'],
+        ['Add', ['d', 'bias'], 'y'],
+      ],
+      [conv, integers('s', [-1, 168]), weights('m', [168, 5]), weights('bias', [5])],
+    );
+    const model = readModel(file);
+    expect(ops(model)).to.equal('input conv2d relu flatten dense');
+    expect(model.graph.nodes[0]).to.deep.include({ shape: [8, 9, 3] });
+    expect(model.tensors.get('d_node/kernel')?.data).to.deep.equal(new Float32Array(weights('m', [168, 5]).data.buffer));
+  });
+
+  it('a grey image may be reshaped instead of transposed', async () => {
+    const nodes = [
+      ['Reshape', ['x', 's'], 't'],
+      ['Conv', ['t', 'w'], 'y'],
+    ] as const;
+    const file = onnxFile([6, 7, 1], nodes, [integers('s', [-1, 1, 6, 7]), weights('w', [2, 1, 3, 3])]);
+    const model = readModel(file);
+    expect(ops(model)).to.equal('input conv2d');
+    const x = weights('x', [2, 6, 7, 1], 3);
+    const y = await runOnnx(file, new Float32Array(x.data.buffer));
+    const ours = await predict(model, new Float32Array(x.data.buffer));
+    expect(relativeError(ours, channelsLast(y, [2, 2, 4, 5]))).to.be.below(TOLERANCE);
+  });
+
+  it('a flattened NCHW image permutes the rows of the dense layer', async () => {
+    const file = onnxFile(
+      [3, 4, 5],
+      [
+        ['Conv', ['x', 'w'], 'c'],
+        ['Flatten', ['c'], 'f'],
+        ['Gemm', ['f', 'm', 'b'], 'y', { transB: int(1), alpha: { float: 0.5 }, beta: { float: 2 } }],
+      ],
+      [conv, weights('m', [7, 4 * 2 * 3]), weights('b', [7])],
+    );
+    const x = new Float32Array(weights('x', [2, 3, 4, 5], 3).data.buffer);
+    expect(relativeError(await predict(readModel(file), channelsLast(x, [2, 3, 4, 5])), await runOnnx(file, x))).to.be.below(TOLERANCE);
+  });
+
+  it('the end of a model must be in our order', () => {
+    const file = onnxFile([3, 4, 5], [['Conv', ['x', 'w'], 'c'], ['Flatten', ['c'], 'y']], [conv]); // prettier-ignore
+    expect(refusals(file)[0]).to.deep.include({ op: 'output', name: 'y' });
+  });
+
+  it('shape arithmetic is folded, with the batch in it', () => {
+    const file = onnxFile(
+      [3, 4, 5],
+      [
+        ['Conv', ['x', 'w'], 'c'],
+        ['Shape', ['c'], 's'],
+        ['Gather', ['s', 'zero'], 'n'],
+        ['Unsqueeze', ['n', 'axes'], 'n1'],
+        ['Concat', ['n1', 'rest'], 'target', { axis: int(0) }],
+        ['Reshape', ['c', 'target'], 'f'],
+        ['MatMul', ['f', 'm'], 'y'],
+      ],
+      [conv, integers('zero', [0], []), integers('axes', [0]), integers('rest', [-1]), weights('m', [24, 2])],
+    );
+    expect(ops(readModel(file))).to.equal('input conv2d flatten dense');
+  });
+
+  it('weights listed among the inputs are no inputs', () => {
+    const file = onnxFile([3, 4, 5], [['Conv', ['x', 'w'], 'y']], [conv], {
+      opset: 7,
+      inputs: [{ name: 'w', type: 'float', shape: [3, 3, 3] }],
+    });
+    expect(ops(readModel(file))).to.equal('input conv2d');
+  });
+});
+
+describe('ONNX operators', () => {
+  it('constants per channel become biases behind a layer without one, else batch norms', () => {
+    const file = onnxFile(
+      [3, 4, 5],
+      [
+        ['Conv', ['x', 'w'], 'c'],
+        ['Add', ['bias', 'c'], 'a'],
+        ['Mul', ['a', 'bias'], 'y'],
+      ],
+      [weights('w', [4, 3, 1, 1]), weights('bias', [4, 1, 1])],
+    );
+    const model = readModel(file);
+    expect(ops(model)).to.equal('input conv2d batchNorm');
+    expect(model.tensors.get('c_node/bias')?.data).to.deep.equal(new Float32Array(weights('bias', [4]).data.buffer));
+  });
+
+  it('zeros around a max pool are allowed where nothing is negative', async () => {
+    const pool = { kernel_shape: ints(3, 3), strides: ints(2, 2), pads: ints(1, 1, 1, 1) };
+    const file = onnxFile([3, 8, 8], [['Relu', ['x'], 'r'], ['MaxPool', ['r'], 'y', pool]]); // prettier-ignore
+    const x = new Float32Array(weights('x', [2, 3, 8, 8], 3).data.buffer);
+    const model = readModel(file);
+    expect(ops(model)).to.equal('input relu zeroPad2d maxPool2d');
+    expect(await predict(model, channelsLast(x, [2, 3, 8, 8]))).to.deep.equal(channelsLast(await runOnnx(file, x), [2, 3, 4, 4]));
+    expect(refusals(onnxFile([3, 8, 8], [['MaxPool', ['x'], 'y', pool]]))[0]?.reason).to.match(/may be negative/);
+  });
+
+  it('names every node that cannot be taken, and not what follows from it', () => {
+    const file = onnxFile(
+      [4, 6, 6],
+      [
+        ['Conv', ['x', 'w'], 'g', { group: int(2) }],
+        ['BatchNormalization', ['g', 'p', 'p', 'p', 'p'], 'n'],
+        ['Elu', ['n'], 'e'],
+        ['LogSoftmax', ['e'], 'y'],
+      ],
+      [weights('w', [6, 2, 3, 3]), weights('p', [6])],
+    );
+    expect(refusals(file).map(({ op, name }) => `${op} ${name}`)).to.deep.equal(['Conv g_node', 'Elu e_node', 'LogSoftmax y_node']);
+  });
+
+  it('integer weights are read as real numbers when asked', () => {
+    const codes = Int8Array.from({ length: 4 * 3 }, (_, i) => i - 6);
+    const file = onnxFile(
+      [3, 4, 5],
+      [
+        ['DequantizeLinear', ['q', 'scale'], 'w', { axis: int(0) }],
+        ['Conv', ['x', 'w'], 'y'],
+      ],
+      [{ name: 'q', type: 'int8', dims: [4, 3, 1, 1], data: new Uint8Array(codes.buffer) }, floats('scale', [4], [1, 2, 3, 4])],
+    );
+    expect(refusals(file)[0]).to.deep.include({ op: 'DequantizeLinear' });
+    const { assembler, output, weightScales } = assembleOnnxBytes(file, noFiles('f'), { dequantize: true });
+    expect([...(weightScales?.get('y_node/kernel') ?? [])]).to.deep.equal([1, 2, 3, 4]);
+    const kernel = assembler.finish(output).tensors.get('y_node/kernel');
+    expect(kernel?.data[0]).to.equal(-6);
+    expect(kernel?.data[1]).to.equal(-3 * 2);
+  });
+});
