@@ -28,7 +28,11 @@ export class TfjsEngine implements TrainingSession {
     this.#lowered = lowered;
     this.#options = options;
     this.#runner = new GraphRunner(model, lowered);
-    this.#state = new BackendState(tf, model, lowered, options.optimizer);
+    try {
+      this.#state = new BackendState(tf, model, lowered, options.optimizer);
+    } catch (error) {
+      throw explained(error, 'tfjs');
+    }
   }
 
   get step(): number {

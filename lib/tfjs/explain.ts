@@ -20,6 +20,13 @@ export function explained(error: unknown, where: string): unknown {
       cause: error,
     });
   }
+  if (/backend '[^']*' has not yet been initialized|No backend found in registry/.test(error.message)) {
+    return new PcqatError('ERR_OPTION', 'tfjs has no backend that is ready', {
+      where,
+      remedy: 'Import one, such as @tensorflow/tfjs-backend-cpu, and `await tf.ready()`.',
+      cause: error,
+    });
+  }
   const gradient = /gradient function not found for (\w+)/.exec(error.message);
   if (gradient !== null) {
     return new PcqatError('ERR_UNSUPPORTED', `tfjs has no gradient of ${gradient[1]}: @tensorflow/tfjs-core alone registers none`, {

@@ -233,6 +233,8 @@ describe('what tfjs cannot do', () => {
       throw explained(new TypeError(message), 'here');
     };
     expectCode(fail('Cannot compute gradient: gradient function not found for Neg.'), 'ERR_UNSUPPORTED', /tfjs-layers/);
+    expectCode(fail("The highest priority backend 'wasm' has not yet been initialized. Make sure"), 'ERR_OPTION', /tf\.ready/);
+    expectCode(fail('No backend found in registry.'), 'ERR_OPTION', /tfjs-backend-cpu/);
     expectCode(fail('(0 , util_1.isNullOrUndefined) is not a function'), 'ERR_UNSUPPORTED', /node:util/);
     expect(UTIL_SHIM.split('\n')).to.have.length(2);
     const other = new Error('something else');
