@@ -137,6 +137,12 @@ describe('a session on tfjs', () => {
     for (const options of [{ seed: -1 }, { seed: 0.5 }, { clipNorm: 0 }, { clipValue: NaN }]) {
       expectCode(() => createTfjsSession(tf, separableNet(), options), 'ERR_OPTION');
     }
+    for (const other of [undefined, null, {}, 'tfjs']) {
+      expectCode(() => createTfjsSession(other as never, separableNet()), 'ERR_OPTION', /module of tfjs/);
+      await expectRejection(runTfjs(other as never, separableNet(), x), 'ERR_OPTION');
+      await expectRejection(fitTfjs(other as never, separableNet(), { train: data, epochs: 1 }), 'ERR_OPTION');
+    }
+    for (const source of [undefined, null, 7]) await expectRejection(runTfjs(tf, source as never, x), 'ERR_OPTION');
     const broken = separableNet();
     broken.tensors.get('conv/kernel')!.data[3] = NaN;
     const before = tf.memory().numTensors;
