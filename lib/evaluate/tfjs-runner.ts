@@ -3,7 +3,7 @@ import { PcqatError } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { elementCount } from '../graph/shapes.js';
 import { openTfjsSession } from '../tfjs/engine.js';
-import { explained } from '../tfjs/explain.js';
+import { explained, requireTfjs } from '../tfjs/explain.js';
 import type { Tfjs, TfTensor } from '../tfjs/tfjs.js';
 import { checkDataset, checkExamples, isDataset } from '../train/check-data.js';
 import { lower } from '../train/lower.js';
@@ -44,7 +44,8 @@ function rowsOf(x: Float32Array, size: number): number {
 
 /**
  * Outputs of a model for rows of inputs, computed by the caller's tfjs in inference mode: a model of pcqat as it is (through masks, codebooks
- * and fake quantization), or a LayersModel, to see that an exported or imported one computes the same.
+ * and fake quantization), or a LayersModel, to see that an exported or imported one computes the same. tfjs builds a LayersModel as its file
+ * says, whatever memory that takes: for files that you do not trust use `importModel`.
  *
  * @param tf - `@tensorflow/tfjs-core`, `@tensorflow/tfjs` or `@tensorflow/tfjs-node` with a backend registered
  * @param source - a pcqat model; a loaded LayersModel; its artifacts; or the path of its folder or `model.json` (the last two need a `tf` with
@@ -70,6 +71,10 @@ export async function runTfjs(
   x: Float32Array,
   options: TfjsRunOptions = {},
 ): Promise<Float32Array> {
+  requireTfjs(tf);
+  if (typeof source !== 'string' && (typeof source !== 'object' || source === null)) {
+    throw new PcqatError('ERR_OPTION', `there is no model to run, but ${String(source)}`, { where: 'runTfjs' });
+  }
   if (typeof source !== 'string' && isModel(source)) return runModel(tf, source, x, options);
   if (typeof source !== 'string' && isLayersModel(source)) return runLayersModel(tf, source, x, options);
   const { loadLayersModel } = tf as TfjsWithLoader;

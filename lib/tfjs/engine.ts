@@ -5,7 +5,7 @@ import { elementCount } from '../graph/shapes.js';
 import type { LoweredProgram } from '../train/lower.js';
 import type { ModelSessionOptions } from '../train/model-session.js';
 import type { OpenSession, TrainingSession } from '../train/training-session.js';
-import { explained } from './explain.js';
+import { explained, requireTfjs } from './explain.js';
 import { GraphRunner } from './forward.js';
 import { Run } from './run.js';
 import { BackendState } from './state.js';
@@ -24,11 +24,16 @@ export class TfjsEngine implements TrainingSession {
   #disposed = false;
 
   constructor(tf: Tfjs, model: Model, lowered: LoweredProgram, options: ModelSessionOptions) {
+    requireTfjs(tf);
     this.#tf = tf;
     this.#lowered = lowered;
     this.#options = options;
     this.#runner = new GraphRunner(model, lowered);
-    this.#state = new BackendState(tf, model, lowered, options.optimizer);
+    try {
+      this.#state = new BackendState(tf, model, lowered, options.optimizer);
+    } catch (error) {
+      throw explained(error, 'tfjs');
+    }
   }
 
   get step(): number {

@@ -16,7 +16,14 @@ export function explained(error: unknown, where: string): unknown {
   if (missing !== null) {
     return new PcqatError('ERR_UNSUPPORTED', `the tfjs backend '${missing[2]}' has no kernel ${missing[1]}`, {
       where,
-      remedy: 'Use a backend that can train, such as cpu, webgl or tensorflow (tfjs-node).',
+      remedy: 'Use a backend that can train, such as cpu or tensorflow (tfjs-node).',
+      cause: error,
+    });
+  }
+  if (/backend '[^']*' has not yet been initialized|No backend found in registry/.test(error.message)) {
+    return new PcqatError('ERR_OPTION', 'tfjs has no backend that is ready', {
+      where,
+      remedy: 'Import one, such as @tensorflow/tfjs-backend-cpu, and `await tf.ready()`.',
       cause: error,
     });
   }
@@ -38,5 +45,14 @@ export function missingUtil(cause: unknown, where: string): PcqatError {
     where,
     remedy: `Run these two lines before it is used:\n${UTIL_SHIM}`,
     cause,
+  });
+}
+
+/** Throws `ERR_OPTION` for something else than tfjs, such as its version or nothing. */
+export function requireTfjs(tf: unknown): void {
+  if (typeof tf === 'object' && tf !== null && 'tidy' in tf && 'valueAndGrads' in tf) return;
+  throw new PcqatError('ERR_OPTION', 'tf must be the module of tfjs', {
+    where: 'tf',
+    remedy: "Pass the tf of `import * as tf from '@tensorflow/tfjs'`.",
   });
 }

@@ -57,7 +57,7 @@ function dropout(run: Run, node: Extract<GraphNode, { op: 'dropout' }>, x: TfTen
 /** The second operand may have one value per channel: `[c]`, `[1, c]` or `[1, 1, c]` beside `[h, w, c]`. */
 function multiply(run: Run, x: TfTensor, factor: TfTensor): TfTensor {
   const { tf } = run;
-  if (factor.size === x.size) return tf.mul(x, factor);
+  if (factor.size === x.size) return tf.mul(x, tf.reshape(factor, x.shape));
   const [batch = 1] = x.shape;
   const ones = Array.from({ length: x.rank - 2 }, () => 1);
   return tf.mul(x, tf.reshape(factor, [batch, ...ones, x.shape.at(-1) ?? 1]));

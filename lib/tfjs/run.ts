@@ -1,4 +1,9 @@
+import { PcqatError } from '../errors.js';
 import type { Tfjs, TfTensor } from './tfjs.js';
+
+function missing(name: string): PcqatError {
+  return new PcqatError('ERR_INTERNAL', 'the state has no such tensor', { where: `tensor '${name}'` });
+}
 
 /** One pass over a graph: what it reads and writes of the model's state. */
 export class Run {
@@ -32,14 +37,14 @@ export class Run {
   /** The tensor of the state as this pass has left it so far. */
   read(name: string): TfTensor {
     const tensor = this.writes.get(name) ?? this.#state.get(name);
-    if (tensor === undefined) throw new Error(`no tensor '${name}'`);
+    if (tensor === undefined) throw missing(name);
     return tensor;
   }
 
   /** The tensor of the state as it was before the pass: gradients are taken by it. */
   readStored(name: string): TfTensor {
     const tensor = this.#state.get(name);
-    if (tensor === undefined) throw new Error(`no tensor '${name}'`);
+    if (tensor === undefined) throw missing(name);
     return tensor;
   }
 

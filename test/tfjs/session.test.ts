@@ -137,6 +137,12 @@ describe('a session on tfjs', () => {
     for (const options of [{ seed: -1 }, { seed: 0.5 }, { clipNorm: 0 }, { clipValue: NaN }]) {
       expectCode(() => createTfjsSession(tf, separableNet(), options), 'ERR_OPTION');
     }
+    for (const other of [undefined, null, {}, 'tfjs']) {
+      expectCode(() => createTfjsSession(other as never, separableNet()), 'ERR_OPTION', /module of tfjs/);
+      await expectRejection(runTfjs(other as never, separableNet(), x), 'ERR_OPTION');
+      await expectRejection(fitTfjs(other as never, separableNet(), { train: data, epochs: 1 }), 'ERR_OPTION');
+    }
+    for (const source of [undefined, null, 7]) await expectRejection(runTfjs(tf, source as never, x), 'ERR_OPTION');
     const broken = separableNet();
     broken.tensors.get('conv/kernel')!.data[3] = NaN;
     const before = tf.memory().numTensors;
@@ -233,6 +239,8 @@ describe('what tfjs cannot do', () => {
       throw explained(new TypeError(message), 'here');
     };
     expectCode(fail('Cannot compute gradient: gradient function not found for Neg.'), 'ERR_UNSUPPORTED', /tfjs-layers/);
+    expectCode(fail("The highest priority backend 'wasm' has not yet been initialized. Make sure"), 'ERR_OPTION', /tf\.ready/);
+    expectCode(fail('No backend found in registry.'), 'ERR_OPTION', /tfjs-backend-cpu/);
     expectCode(fail('(0 , util_1.isNullOrUndefined) is not a function'), 'ERR_UNSUPPORTED', /node:util/);
     expect(UTIL_SHIM.split('\n')).to.have.length(2);
     const other = new Error('something else');

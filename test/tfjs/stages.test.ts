@@ -1,18 +1,15 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { adam, adamw, batches, calibrate, cloneModel, type Model, sgd, softmaxCrossEntropy } from '#lib/index.js';
-import { TfjsEngine } from '#lib/tfjs/engine.js';
-import { lower } from '#lib/train/lower.js';
-import { ModelSession } from '#lib/train/model-session.js';
+import { adam, adamw, calibrate, type Model, sgd, softmaxCrossEntropy } from '#lib/index.js';
 import { quarters, train } from '../support/training.js';
 import { nets, stages, techniques } from './stages.js';
-import { relativeDistance, tf, trainBoth } from './support.js';
+import { lockstep, trainBoth } from './support.js';
 
 /** Five batches of four. */
 const data = quarters(20, [6, 6, 2]);
 /**
  * Of the order of examples. Where a value lies nearly on a bend, between two codes or between two centroids, the last bit of a sum decides,
- * and one code more or less moves gradients by up to a percent: with 12 of 280 combinations of stage, net, optimizer and seeds 0 to 4 the
+ * and one code more or less moves gradients by up to a percent: with 10 of 280 combinations of stage, net, optimizer and seeds 0 to 4 the
  * free runs below end farther apart. With this one none does.
  */
 const SEED = 2;
@@ -65,29 +62,7 @@ describe('one step on tfjs and in the native core, from the same state', () => {
       for (const [stageName, stage] of Object.entries(stages)) {
         const model = stage(float);
         await calibrate(model, data);
-        const [native, tfjs] = [cloneModel(model), cloneModel(model)];
-        const lowered = lower(model, { loss: softmaxCrossEntropy() });
-        const optimizer = optimizers.SGD.spec;
-        const one = new ModelSession(native, lowered, { maxBatch: 4, optimizer });
-        const other = new TfjsEngine(tf, tfjs, lowered, { maxBatch: 4, optimizer });
-        for (const { x, y } of batches(data, { batchSize: 4, shuffle: true, seed: SEED })) {
-          await one.train(x, y, { learningRate: 0.05 });
-          await other.train(x, y, { learningRate: 0.05 });
-          one.pullAll();
-          other.pullAll();
-          for (const [name, tensor] of native.tensors) {
-            const mine = tfjs.tensors.get(name)!.data;
-            expect(relativeDistance(mine, tensor.data), `${stageName} ${name}`).to.be.at.most(1e-5);
-            mine.set(tensor.data);
-            if (lowered.tensors.has(name)) other.push(name);
-          }
-          for (const [name, [velocity]] of native.optimizer!.slots) {
-            expect(relativeDistance(tfjs.optimizer!.slots.get(name)![0], velocity), `${stageName} ${name}`).to.be.at.most(1e-5);
-          }
-          other.restoreOptimizer(native.optimizer!);
-        }
-        one.dispose();
-        other.dispose();
+        for (const [name, distance] of await lockstep(model, data, SEED)) expect(distance, `${stageName} ${name}`).to.be.at.most(1e-5);
       }
     });
   }

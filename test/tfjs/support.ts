@@ -2,10 +2,20 @@ import '@tensorflow/tfjs-backend-cpu';
 import '@tensorflow/tfjs-layers'; // registers the gradients
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'chai';
+import { batches } from '#lib/data/batches.js';
+import type { Dataset } from '#lib/data/types.js';
 import { cloneModel, type Model } from '#lib/graph/model.js';
+import { TfjsEngine } from '#lib/tfjs/engine.js';
+import { lower } from '#lib/train/lower.js';
+import { softmaxCrossEntropy } from '#lib/train/losses.js';
+import { ModelSession } from '#lib/train/model-session.js';
+import { sgd } from '#lib/train/optimizers.js';
 import { fit } from '#lib/train/fit.js';
 import type { FitOptions } from '#lib/train/fit-options.js';
 import { fitTfjs } from '#lib/tfjs/index.js';
+
+// Spares the tests the backend's advice to install another one.
+tf.env().set('IS_TEST', true);
 
 export { tf };
 
@@ -57,4 +67,35 @@ export async function trainBoth(model: Model, options: FitOptions): Promise<Comp
     slots.forEach((slot, i) => distances.set(`${name} slot ${i}`, relativeDistance(tfjs.optimizer!.slots.get(name)![i], slot)));
   }
   return { native, tfjs, distances, losses };
+}
+
+/** The largest distance of each tensor and velocity after single steps of SGD in batches of four, all from the native core's state. */
+export async function lockstep(model: Model, data: Dataset, seed: number): Promise<ReadonlyMap<string, number>> {
+  const [native, tfjs] = [cloneModel(model), cloneModel(model)];
+  const lowered = lower(model, { loss: softmaxCrossEntropy() });
+  const optimizer = sgd({ momentum: 0.9 }).spec;
+  const one = new ModelSession(native, lowered, { maxBatch: 4, optimizer, threads: 1 });
+  const other = new TfjsEngine(tf, tfjs, lowered, { maxBatch: 4, optimizer });
+  const distances = new Map<string, number>();
+  const note = (name: string, distance: number): void => void distances.set(name, Math.max(distances.get(name) ?? 0, distance));
+  for (const { x, y } of batches(data, { batchSize: 4, shuffle: true, seed })) {
+    const expected = await one.train(x, y, { learningRate: 0.05 });
+    const actual = await other.train(x, y, { learningRate: 0.05 });
+    note('loss', relativeDistance([actual.loss], [expected.loss]));
+    one.pullAll();
+    other.pullAll();
+    for (const [name, tensor] of native.tensors) {
+      const mine = tfjs.tensors.get(name)!.data;
+      note(name, relativeDistance(mine, tensor.data));
+      mine.set(tensor.data);
+      if (lowered.tensors.has(name)) other.push(name);
+    }
+    for (const [name, [velocity]] of native.optimizer!.slots) {
+      note(`${name} slot 0`, relativeDistance(tfjs.optimizer!.slots.get(name)![0], velocity));
+    }
+    other.restoreOptimizer(native.optimizer!);
+  }
+  one.dispose();
+  other.dispose();
+  return distances;
 }
