@@ -1,7 +1,7 @@
 // Installs the packed packages into an empty folder, as a user gets them, and checks what is in them and that they work.
 // Ends with a line `N passed, M failed`. Dependencies come from npm's cache or the registry.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,6 +54,38 @@ await fit(model, { train: { ...train, size: 300, x: train.x.subarray(0, 300 * 49
 const { loss } = await evaluate(model, validation);
 if (!Number.isFinite(loss)) throw new Error('loss ' + loss);
 `;
+
+const FORMATS = `
+import { readFileSync, writeFileSync } from 'node:fs';
+import { checkImport, encodeCHeader, encodeOnnx, encodeTflite, convertToFloat, importModel, PcqatError, predict, writeTfjs, zoo } from 'pcqat';
+import { fromLayersModel } from 'pcqat/tfjs';
+const model = zoo.lenet5();
+writeFileSync('lenet5.onnx', encodeOnnx(model));
+writeFileSync('lenet5.tflite', encodeTflite(convertToFloat(model)));
+writeFileSync('lenet5.h', encodeCHeader(readFileSync('lenet5.tflite')));
+await writeTfjs(model, 'lenet5-tfjs');
+const x = Float32Array.from({ length: 784 }, (_, i) => Math.sin(i));
+const expected = await predict(model, x);
+for (const file of ['lenet5.onnx', 'lenet5.tflite', 'lenet5-tfjs']) {
+  if ((await checkImport(file)).unsupported.length > 0) throw new Error(file + ' has unsupported nodes');
+  const outputs = await predict((await importModel(file)).model, x);
+  if (!outputs.every((value, i) => Math.abs(value - expected[i]) < 1e-5)) throw new Error(file + ' gives other outputs');
+}
+if (typeof fromLayersModel !== 'function') throw new Error('pcqat/tfjs lacks fromLayersModel');
+writeFileSync('keras.h5', '\\x89HDF\\r\\n\\x1a\\n');
+try {
+  await importModel('keras.h5');
+  throw new Error('read without h5wasm');
+} catch (error) {
+  if (!(error instanceof PcqatError) || error.code !== 'ERR_MISSING_PEER' || !error.message.includes('npm install h5wasm')) throw error;
+}
+`;
+
+/** Bytes of all files in a folder. */
+const bytesIn = (at) =>
+  readdirSync(at, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, entry) => sum + statSync(path.join(entry.parentPath, entry.name)).size, 0);
 
 rmSync(packages, { recursive: true, force: true });
 execFileSync(process.execPath, [path.join(root, 'scripts', 'pack.mjs')], { stdio: 'inherit' });
@@ -111,6 +143,19 @@ check('it loads data, trains and evaluates', () => {
   must(status === 0, stderr);
 });
 
+check('it writes, reads and checks models of other formats, without optional packages', () => {
+  writeFileSync(path.join(folder, 'formats.js'), FORMATS);
+  const { status, stderr } = run(process.execPath, ['formats.js'], folder);
+  must(status === 0, stderr);
+  const { stdout } = run(npx, ['import', '--check', 'lenet5.onnx'], folder);
+  must(stdout.includes('conv1'), stdout);
+});
+
+check('it is under 5 MB besides the recordings', () => {
+  const bytes = bytesIn(installed) - bytesIn(path.join(installed, 'data'));
+  must(bytes < 5e6, `${bytes} bytes`);
+});
+
 check('`pcqat info` works and names the version', () => {
   const { status, stdout, stderr } = run(npx, ['info'], folder);
   must(status === 0 && stdout.includes(version), stdout + stderr);
@@ -119,7 +164,7 @@ check('`pcqat info` works and names the version', () => {
 check('types resolve for a strict user', () => {
   writeFileSync(
     path.join(folder, 'user.ts'),
-    `import { nativeInfo, zoo, type Model } from 'pcqat';\nexport const model: Model = zoo.lenet5();\nexport const isa: string = nativeInfo().isa;\n`,
+    `import { nativeInfo, zoo, type Model } from 'pcqat';\nimport { fitTfjs } from 'pcqat/tfjs';\nexport const fit: unknown = fitTfjs;\nexport const model: Model = zoo.lenet5();\nexport const isa: string = nativeInfo().isa;\n`,
   );
   const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const args = [
