@@ -67,7 +67,9 @@ export const dataOptions = (command: Command, data: Option): Command =>
     .addOption(data)
     .addOption(new Option('--split <part>', 'part of the data').choices(SPLITS).default('test'))
     .addOption(new Option('--features <name>', 'MFCC features, for a folder of .wav files').choices(['arm', 'mlperf']))
-    .addOption(new Option('--pixels <black,white>', 'what black and white pixels become, e.g. 0,255 (default: 0,1)').argParser(range))
+    .addOption(
+      new Option('--pixels <black,white>', 'what black and white pixels become, e.g. 0,255 or -1,1 (default: 0,1)').argParser(range),
+    )
     .addOption(new Option('--limit <n>', 'use only so many examples, a random choice that is always the same').argParser(from(1)));
 
 const runner = (flag: string, what: string): Option => new Option(`${flag} <name>`, what).choices(RUNNERS).default('native');

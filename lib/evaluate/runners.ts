@@ -1,7 +1,9 @@
 import { PcqatError } from '../errors.js';
-import { detectFormat } from '../formats/import/index.js';
-import { isPcqatModel, readModel } from '../formats/import/read-model.js';
+import { detectFormat, importModel } from '../formats/import/index.js';
+import { isPcqatModel } from '../formats/import/read-model.js';
 import type { ImportFormat, ImportOptions } from '../formats/import/types.js';
+import { UnsupportedNodesError } from '../formats/import/unsupported.js';
+import { loadModel } from '../formats/pcqat/load.js';
 import { readTfliteFile } from '../formats/tflite/read.js';
 import type { TfliteModel } from '../formats/tflite/types.js';
 import type { Model } from '../graph/model.js';
@@ -54,13 +56,26 @@ function importOptions({ input, output, inputShape, dequantize }: OpenRunnerOpti
   };
 }
 
+/** What cannot be read as a graph may run in its own runtime; the error says so. */
+export function withOtherRunner(error: unknown, format: ImportFormat): unknown {
+  const other = Object.entries(FOREIGN).find(([, foreign]) => foreign.format === format)?.[0];
+  if (!(error instanceof UnsupportedNodesError) || other === undefined) return error;
+  const remedy = `\nThe runner '${other}' may run it as it is.`;
+  return new PcqatError('ERR_UNSUPPORTED', error.message.replace(/\.$/, ''), { remedy, cause: error });
+}
+
 const openNative: Open = async (file, options) => {
+  if (await isPcqatModel(file)) return openGraphRunner(await loadModel(file), options);
   const { threads, dequantize = false } = options;
-  if (!(await isPcqatModel(file)) && !dequantize && (await detectFormat(file)) === 'tflite') {
+  const format = await detectFormat(file);
+  if (format === 'tflite' && !dequantize) {
     const tflite = await readTfliteFile(file);
     if (isInteger(tflite)) return openInt8(tflite, file, threads);
   }
-  return openGraphRunner((await readModel(file, importOptions(options))).model, options);
+  const { model } = await importModel(file, importOptions(options)).catch((error: unknown) => {
+    throw withOtherRunner(error, format);
+  });
+  return openGraphRunner(model, options);
 };
 
 /**

@@ -214,6 +214,11 @@ describe('pcqat evaluate and compare', function () {
       expect(await compared([file.model, file.int8])).to.include({ rows: 64 });
     });
 
+    it('takes negative numbers', async () => {
+      const args = [file.model, file.int8, '--data', images];
+      expect(await compared([...args, '--pixels', '-1,1'])).not.to.deep.equal(await compared(args));
+    });
+
     it('says what does not fit', async () => {
       const other = path.join(folder, 'other.json');
       await saveModel(lenet5({ classes: 5, inputShape: [SIDE, SIDE, 1] }), other);

@@ -6,6 +6,7 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { checkText, importCommand, type Importers } from '#lib/cli/commands/import.js';
 import type { ImportCheck, ImportOptions } from '#lib/formats/import/types.js';
 import { loadModel } from '#lib/formats/pcqat/load.js';
+import { saveModel } from '#lib/formats/pcqat/save.js';
 import { countParameters } from '#lib/graph/model.js';
 import { pcqat } from '../support/cli.js';
 import { expectRejection } from '../support/errors.js';
@@ -103,6 +104,14 @@ describe('pcqat import', () => {
     const json = JSON.parse(await printed(() => importCommand('net.onnx', { out, json: true }, importers))) as Record<string, unknown>;
     expect(json).to.deep.include({ format: 'onnx', parameters: countParameters(smallCnn()), dequantized: ['conv1/kernel'] });
     expect(json['files']).to.deep.equal([out, path.join(folder, 'saved.bin')]);
+  });
+
+  it("needs no import of what is pcqat's own", async () => {
+    const own = path.join(folder, 'own');
+    await saveModel(smallCnn(), own);
+    for (const file of [own, `${own}.json`]) {
+      await expectRejection(importCommand(file, { check: true, json: false }, fake().importers), 'ERR_OPTION', /of pcqat already/);
+    }
   });
 
   it('never overwrites what it reads', async () => {

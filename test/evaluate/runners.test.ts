@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
-import type { PcqatErrorCode } from '#lib/errors.js';
+import { PcqatError, type PcqatErrorCode } from '#lib/errors.js';
 import { evaluateInt8 } from '#lib/evaluate/int8.js';
 import { predict } from '#lib/evaluate/evaluate.js';
 import { loadIfInstalled, packageVersion } from '#lib/evaluate/peer.js';
 import type { OpenRunnerOptions, RunnerName } from '#lib/evaluate/runner.js';
-import { openRunner } from '#lib/evaluate/runners.js';
+import { UnsupportedNodesError } from '#lib/formats/import/unsupported.js';
+import { openRunner, withOtherRunner } from '#lib/evaluate/runners.js';
 import { saveModel } from '#lib/formats/pcqat/save.js';
 import { encodeTflite } from '#lib/formats/tflite/write.js';
 import { readTflite } from '#lib/formats/tflite/read.js';
@@ -254,6 +255,21 @@ describe('openRunner', function () {
       await rejects(path.join(folder, 'none'), { runner }, 'ERR_IO', /none/);
     await rejects(tflite, { threads: 0 }, 'ERR_OPTION', /threads is 0/);
     await rejects(tflite, { batchSize: 1.5 }, 'ERR_OPTION', /batchSize is 1\.5/);
+  });
+
+  it('points at the runner of a file whose nodes it cannot take', () => {
+    const node = { name: 'q', op: 'QLinearConv', reason: 'it is quantized', remedy: 'Use the float model.' };
+    const error = withOtherRunner(new UnsupportedNodesError([node], 'm.onnx'), 'onnx') as PcqatError;
+    expect(error.code).to.equal('ERR_UNSUPPORTED');
+    expect(error.message).to.match(
+      /QLinearConv 'q': it is quantized\. Use the float model\. \nThe runner 'onnxruntime' may run it as it is\.$/,
+    );
+    for (const [other, format] of [
+      [new UnsupportedNodesError([node], 'm.h5'), 'keras-h5'],
+      [new PcqatError('ERR_IO', 'gone'), 'onnx'],
+    ] as const) {
+      expect(withOtherRunner(other, format)).to.equal(other);
+    }
   });
 
   it('tells a package that is not installed from one that is damaged', async () => {

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { PcqatError } from '../../errors.js';
 import { checkImport, importModel } from '../../formats/import/index.js';
+import { isPcqatModel } from '../../formats/import/read-model.js';
 import type { ImportCheck, ImportOptions } from '../../formats/import/types.js';
 import { modelPaths } from '../../formats/pcqat/paths.js';
 import { saveModel } from '../../formats/pcqat/save.js';
@@ -74,6 +75,9 @@ export async function importCommand(
   options: ImportCommandOptions,
   importers: Importers = { importModel, checkImport },
 ): Promise<void> {
+  if (await isPcqatModel(file)) {
+    throw new PcqatError('ERR_OPTION', 'it is a model of pcqat already', { where: file, remedy: 'Use it as it is.' });
+  }
   const print = (value: object, text: () => string): void => {
     process.stdout.write(`${options.json ? JSON.stringify(value) : text()}\n`);
   };
