@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { convertToFloat } from '../compress/quantization/convert-float.js';
 import { stripQuantization } from '../compress/quantization/strip.js';
 import { writeTflite } from '../formats/tflite/write.js';
@@ -24,48 +24,45 @@ export interface ExportJob {
 /** Writes the files of one format and returns their paths. */
 export type WriteExport = (job: ExportJob) => Promise<readonly string[]>;
 
+type Writers = Readonly<Partial<Record<ExportFormat, () => Promise<WriteExport>>>>;
+
 /**
  * Writers by format, each loaded when it is used. `finishColumn` writes the int8 .tflite itself, as the report and the certificate rest on
  * it. A format without a writer is refused before anything is trained.
  */
-const WRITERS: Readonly<Partial<Record<ExportFormat, () => Promise<WriteExport>>>> = {
+const WRITERS: Readonly<Record<Exclude<ExportFormat, 'tflite'>, () => Promise<WriteExport>>> = {
   onnx: async () => {
     const { writeOnnx } = await import('../formats/onnx/write.js');
-    return async ({ tflite, stem }) => {
-      await writeOnnx(`${stem}.onnx`, tflite);
-      return [`${stem}.onnx`];
-    };
+    return ({ tflite, stem }) => one(`${stem}.onnx`, (file) => writeOnnx(file, tflite));
   },
   'onnx-float': async () => {
     const { writeOnnx } = await import('../formats/onnx/write.js');
-    return async ({ model, stem }) => {
-      await writeOnnx(`${stem}-float.onnx`, stripQuantization(model));
-      return [`${stem}-float.onnx`];
-    };
+    return ({ model, stem }) => one(`${stem}-float.onnx`, (file) => writeOnnx(file, stripQuantization(model)));
   },
   tfjs: async () => {
     const { writeTfjs } = await import('../formats/tfjs/write.js');
     return async ({ model, stem }) => {
-      await writeTfjs(stripQuantization(model), `${stem}-tfjs`);
-      return (await readdir(`${stem}-tfjs`)).map((name) => join(`${stem}-tfjs`, name));
+      const folder = `${stem}-tfjs`;
+      await writeTfjs(stripQuantization(model), folder);
+      return (await readdir(folder)).sort().map((name) => join(folder, name));
     };
   },
   'c-header': async () => {
     const { writeCHeader } = await import('../formats/c-header/write.js');
-    return async ({ bytes, stem }) => {
-      await writeCHeader(`${stem}.h`, bytes);
-      return [`${stem}.h`];
-    };
+    const nameOf = (stem: string): string => `${basename(stem).replaceAll('-', '_')}_model`;
+    return ({ bytes, stem }) => one(`${stem}.h`, (file) => writeCHeader(file, bytes, { name: nameOf(stem) }));
   },
-  'tflite-float': async () => writeFloat('f32', 'float'),
-  'tflite-float16': async () => writeFloat('f16', 'float16'),
+  'tflite-float': async () => {
+    return ({ model, stem }) => one(`${stem}-float.tflite`, (file) => writeTflite(convertToFloat(model), file));
+  },
+  'tflite-float16': async () => {
+    return ({ model, stem }) => one(`${stem}-float16.tflite`, (file) => writeTflite(convertToFloat(model, { weights: 'f16' }), file));
+  },
 };
 
-function writeFloat(weights: 'f32' | 'f16', suffix: string): WriteExport {
-  return async ({ model, stem }) => {
-    await writeTflite(convertToFloat(model, { weights }), `${stem}-${suffix}.tflite`);
-    return [`${stem}-${suffix}.tflite`];
-  };
+async function one(file: string, write: (file: string) => Promise<void>): Promise<readonly string[]> {
+  await write(file);
+  return [file];
 }
 
 /** Formats of a recipe beside the int8 .tflite, each once. */
@@ -78,7 +75,7 @@ export function extraFormats({ outputs }: Recipe): readonly ExportFormat[] {
  *
  * @throws PcqatError `ERR_RECIPE`, naming the field
  */
-export function checkFormats(recipe: Recipe, writers: typeof WRITERS = WRITERS): void {
+export function checkFormats(recipe: Recipe, writers: Writers = WRITERS): void {
   const known = ['tflite', ...Object.keys(writers)];
   recipe.outputs.formats?.forEach((format, index) => {
     if (known.includes(format)) return;
@@ -90,7 +87,7 @@ export function checkFormats(recipe: Recipe, writers: typeof WRITERS = WRITERS):
 export async function writeExports(
   formats: readonly ExportFormat[],
   job: ExportJob,
-  writers: typeof WRITERS = WRITERS,
+  writers: Writers = WRITERS,
 ): Promise<Readonly<Partial<Record<ExportFormat, readonly string[]>>>> {
   const written: Partial<Record<ExportFormat, readonly string[]>> = {};
   for (const format of formats) {
