@@ -33,6 +33,7 @@ const OPS: Record<string, string> = {
     'input depthwiseConv2d depthwiseConv2d depthwiseConv2d zeroPad2d conv2d zeroPad2d conv2d maxPool2d leakyRelu add sigmoid tanh multiply ' +
     'concat depthwiseConv2d globalAveragePool2d reshape multiply globalAveragePool2d reshape flatten reshape flatten dense',
   dilated: 'input conv2d conv2d relu depthwiseConv2d flatten',
+  upsampled: 'input upSampling2d upSampling2d conv2dTranspose conv2dTranspose flatten softmax reshape',
   keras: 'input conv2d batchNorm relu6 depthwiseConv2d batchNorm relu maxPool2d flatten dense softmax',
   audio: 'input conv2d relu flatten dense softmax',
 };

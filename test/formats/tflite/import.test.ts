@@ -34,6 +34,7 @@ const OPS: Record<string, string> = {
   'newer-float':
     'input depthwiseConv2d depthwiseConv2d zeroPad2d conv2d tanh upSampling2d upSampling2d conv2dTranspose relu depthwiseConv2d relu6 ' +
     'leakyRelu concat globalAveragePool2d reshape conv2d sigmoid multiply conv2d hardSwish globalAveragePool2d',
+  'repeated-float': 'input conv2d upSampling2d upSampling2d conv2d',
   'sequence-float': 'input reshape conv2d relu maxPool2d conv2d flatten dense',
 };
 
