@@ -235,6 +235,15 @@ describe('operators of .tflite files', () => {
     await expectRejection(imported(apart), 'ERR_FORMAT', /does not depend/);
   });
 
+  it('numbers thousands of equal names in time', async function () {
+    this.timeout(5000);
+    const count = 20_000;
+    const operators = Array.from({ length: count }, (_, i) => ({ op: 'RELU', inputs: [i], outputs: [i + 1], options: {} }));
+    const tensors = Array.from({ length: count + 1 }, () => activation('same', [1, 4]));
+    const { model } = await imported({ description: '', tensors, operators, inputs: [0], outputs: [count] });
+    expect(new Set(model.graph.nodes.map(({ name }) => name)).size).to.equal(count + 1);
+  });
+
   it('bounds what many readers of one constant may decode', async () => {
     const weights = constant(
       'w',
