@@ -88,8 +88,7 @@ export function convolution(context: GraphContext, node: NodeDef): string {
     );
   }
   const outputs = isDepthwise ? depth * last : last;
-  const last1 = dilated?.end ?? node;
-  const bias = biasAfter(context, last1, outputs);
+  const bias = biasAfter(context, dilated?.end ?? node, outputs);
   const parameters = weights(kernel, bias?.bias);
   const common = {
     name: node.name,

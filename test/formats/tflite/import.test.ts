@@ -306,10 +306,10 @@ describe('published .tflite networks', function () {
     expect(differences(classes(await predict(int8, x), 12), recorded)).to.be.at.most(0.05 * 506);
   });
 
-  it('image classification: the recorded predictions for 2,000 CIFAR-10 pictures, from the float and the dequantized file', async function () {
+  it('image classification: the recorded predictions for 600 CIFAR-10 pictures, from the float and the dequantized file', async function () {
     this.timeout(120_000);
     const raw = gunzipSync(readFileSync(`${shared}cifar10-subset/test.bin.gz`));
-    const [rows, pixels] = [2000, 1024];
+    const [rows, pixels] = [600, 1024];
     const x = new Float32Array(rows * 3 * pixels);
     for (let row = 0; row < rows; row++) {
       const record = raw.subarray(row * (1 + 3 * pixels), (row + 1) * (1 + 3 * pixels));
@@ -317,9 +317,11 @@ describe('published .tflite networks', function () {
     }
     const recorded = expected()['cifar10']!;
     const { model } = await importModel(`${models}mlperf-tiny/pretrainedResnet.tflite`);
-    expect(differences(classes(await predict(model, x), 10), recorded['pretrainedResnet']!.predicted)).to.be.at.most(1);
+    expect(differences(classes(await predict(model, x), 10), recorded['pretrainedResnet']!.predicted.slice(0, rows))).to.be.at.most(1);
     const { model: int8 } = await importModel(`${models}mlperf-tiny/pretrainedResnet_quant.tflite`, { dequantize: true });
-    expect(differences(classes(await predict(int8, x), 10), recorded['pretrainedResnet_quant']!.predicted)).to.be.at.most(0.03 * rows);
+    expect(differences(classes(await predict(int8, x), 10), recorded['pretrainedResnet_quant']!.predicted.slice(0, rows))).to.be.at.most(
+      0.03 * rows,
+    );
   });
 
   for (const name of [
