@@ -6,6 +6,7 @@ import type { NodeDef } from './parse.js';
 
 /** What TensorFlow's layers use; the file does not say it. */
 const MOMENTUM = 0.99;
+/** Of an operator that does not say it. */
 const TF_EPSILON = 1e-4;
 
 /** FusedBatchNorm and its versions. */
@@ -14,13 +15,9 @@ export function fusedBatchNorm(context: GraphContext, node: NodeDef): string {
   if (node.flag('is_training', true)) {
     throw new Refusal('it normalizes by the batch, not by moving statistics', 'Freeze the graph for inference, with is_training false.');
   }
-  const [gamma, beta, mean, variance] = [1, 2, 3, 4].map((i) => context.constant(node, i).values);
-  return add(context, node.name, context.value(node), node.real('epsilon', TF_EPSILON), {
-    gamma: gamma!,
-    beta: beta!,
-    moving_mean: mean!,
-    moving_variance: variance!,
-  });
+  const values = (index: number): (() => Float32Array) => context.constant(node, index).values;
+  const parameters = { gamma: values(1), beta: values(2), moving_mean: values(3), moving_variance: values(4) };
+  return add(context, node.name, context.value(node), node.real('epsilon', TF_EPSILON), parameters);
 }
 
 function add(context: GraphContext, name: string, input: string, epsilon: number, parameters: ParameterSources): string {

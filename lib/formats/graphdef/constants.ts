@@ -38,6 +38,7 @@ interface Known {
   readonly source: NodeDef;
   readonly depth: number;
   tensor?: TensorProto;
+  constant?: Constant;
 }
 
 /** The constants of a file, and small arithmetic on them: what is left of a batch normalization that is spelt out, for one. */
@@ -79,6 +80,10 @@ export class Constants {
   /** The value of a node for which {@link has} is true. */
   get(name: string): Constant {
     const known = this.#lookup(name);
+    return (known.constant ??= this.#evaluate(known));
+  }
+
+  #evaluate(known: Known): Constant {
     const { source } = known;
     if (source.op === 'Const') {
       const tensor = this.#tensor(known);

@@ -6,7 +6,7 @@ import { affine } from './bias.js';
 import type { GraphContext } from './context.js';
 import type { NodeDef } from './parse.js';
 import { targetShape } from './target-shape.js';
-import { convolution, matMul, pool } from './windows.js';
+import { convolution, matMul, pool, transposedConvolution } from './windows.js';
 
 /** Translates a node whose inputs are known; returns the layer that holds its value. */
 type Translate = (context: GraphContext, node: NodeDef) => string;
@@ -95,6 +95,22 @@ const concat: Translate = (context, node) => {
   return inputs.length === 1 ? inputs[0]! : context.assembler.add({ op: 'concat', name: node.name, inputs });
 };
 
+const resize: Translate = (context, node) => {
+  requireNhwc(node);
+  const [height = 0, width = 0] = context.shape(node);
+  const [newHeight = 0, newWidth = 0] = context.integers(node, 1);
+  const size = [newHeight / height, newWidth / width] as const;
+  const interpolation = node.op === 'ResizeBilinear' ? 'bilinear' : 'nearest';
+  if (!size.every((factor) => Number.isInteger(factor) && factor >= 1)) {
+    throw new ShapeRefusal(`it makes [${newHeight}, ${newWidth}] out of [${height}, ${width}]`, 'Only whole factors are supported.');
+  }
+  // Nearest pixels are the same ones for whole factors, with half-pixel centres or without.
+  if (node.flag('align_corners', false) || (interpolation === 'bilinear' && !node.flag('half_pixel_centers', false))) {
+    throw new Refusal('its pixels are not taken at half-pixel centres', 'Use tf.image.resize of TensorFlow 2.');
+  }
+  return context.assembler.add({ op: 'upSampling2d', name: node.name, inputs: [context.value(node)], size, interpolation });
+};
+
 const cast: Translate = (context, node) => {
   if (node.type('DstT') !== 1) throw new Refusal('it does not cast to float', 'Only float32 is supported.');
   return context.value(node);
@@ -118,6 +134,9 @@ export const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map<string, Tran
   ['Conv2D', convolution],
   ['DepthwiseConv2dNative', convolution],
   ['SpaceToBatchND', spaceToBatch],
+  ['Conv2DBackpropInput', transposedConvolution],
+  ['ResizeBilinear', resize],
+  ['ResizeNearestNeighbor', resize],
   ['MatMul', matMul],
   ['BatchMatMul', matMul],
   ['BatchMatMulV2', matMul],

@@ -4,10 +4,11 @@ import { ShapeRefusal } from '../import/attempt.js';
 import type { GraphContext } from './context.js';
 import type { NodeDef } from './parse.js';
 
-/** The second input of a Reshape: constant, or packed from constants and the batch. */
-function packed(context: GraphContext, node: NodeDef): number[] {
-  const name = context.inputName(node, 1);
+/** An input that is a shape: constant, packed from constants and the batch, or that of another value. −1: open. */
+export function shapeOperand(context: GraphContext, node: NodeDef, index: number): number[] {
+  const name = context.inputName(node, index);
   const source = context.nodes.get(name);
+  if (source?.op === 'Shape') return [-1, ...context.shape(source)];
   if (source?.op !== 'Pack') return context.constants.integers(name);
   return source.inputs.map((input) => (context.constants.has(input.name) ? (context.constants.integers(input.name)[0] ?? 0) : -1));
 }
@@ -18,7 +19,7 @@ function packed(context: GraphContext, node: NodeDef): number[] {
  * @throws Refusal when examples of a batch would be mixed
  */
 export function targetShape(context: GraphContext, node: NodeDef, input: Shape): Shape {
-  const target = packed(context, node);
+  const target = shapeOperand(context, node, 1);
   const [, ...shape] = target;
   const open = shape.indexOf(-1);
   const elements = elementCount(input);

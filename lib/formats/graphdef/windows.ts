@@ -9,6 +9,7 @@ import { biasAfter } from './bias.js';
 import type { Constant } from './constants.js';
 import type { GraphContext } from './context.js';
 import type { NodeDef } from './parse.js';
+import { shapeOperand } from './target-shape.js';
 
 /** `[1, h, w, 1]` → `[h, w]`. */
 function spatial(node: NodeDef, attribute: string): Pair {
@@ -87,8 +88,7 @@ export function convolution(context: GraphContext, node: NodeDef): string {
     );
   }
   const outputs = isDepthwise ? depth * last : last;
-  const last1 = dilated?.end ?? node;
-  const bias = biasAfter(context, last1, outputs);
+  const bias = biasAfter(context, dilated?.end ?? node, outputs);
   const parameters = weights(kernel, bias?.bias);
   const common = {
     name: node.name,
@@ -103,6 +103,43 @@ export function convolution(context: GraphContext, node: NodeDef): string {
     ? context.assembler.add({ ...common, op: 'depthwiseConv2d', depthMultiplier: last }, parameters)
     : context.assembler.add({ ...common, op: 'conv2d', filters: last }, parameters);
   if (dilated !== undefined) context.absorb(layer, dilated.end);
+  if (bias !== undefined) context.absorb(layer, bias.sum);
+  return layer;
+}
+
+/** Conv2DBackpropInput: a transposed convolution, with the bias that is added to it. Its kernel `[h, w, out, in]` has our order. */
+export function transposedConvolution(context: GraphContext, node: NodeDef): string {
+  requireNhwc(node);
+  const kernel = context.constant(node, 1);
+  const [height = 0, width = 0, filters = 0, depth = 0] = kernel.shape;
+  const padding = node.text('padding', '');
+  const dilated = node.integers('dilations').some((dilation) => dilation !== 1);
+  if (kernel.shape.length !== 4 || dilated || (padding !== 'SAME' && padding !== 'VALID')) {
+    throw new Refusal('it is dilated, or its padding or kernel is unusual', 'Use padding SAME or VALID and no dilation.');
+  }
+  const input = context.value(node, 2);
+  const bias = biasAfter(context, node, filters);
+  const layer = context.assembler.add(
+    {
+      op: 'conv2dTranspose',
+      name: node.name,
+      inputs: [input],
+      filters,
+      kernelSize: [height, width],
+      strides: spatial(node, 'strides'),
+      padding: padding === 'SAME' ? 'same' : 'valid',
+      useBias: bias !== undefined,
+    },
+    weights(kernel, bias?.bias),
+  );
+  const made = context.assembler.shapeOf(layer);
+  const [, ...wanted] = shapeOperand(context, node, 0);
+  if (context.assembler.shapeOf(input).at(-1) !== depth || wanted.some((size, i) => size !== -1 && size !== made[i])) {
+    throw new ShapeRefusal(
+      `it makes [${wanted.join(', ')}] where [${made.join(', ')}] follows from its input`,
+      'Use the default output size.',
+    );
+  }
   if (bias !== undefined) context.absorb(layer, bias.sum);
   return layer;
 }

@@ -1,5 +1,6 @@
 import type { Shape } from '../../graph/types.js';
 import { halvesToFloats } from '../float16.js';
+import { reshaped } from '../import/affine.js';
 import type { ModelAssembler } from '../import/assemble.js';
 import { Refusal } from '../import/attempt.js';
 import type { ReadBudget } from '../import/budget.js';
@@ -15,6 +16,8 @@ export class TfliteContext {
   readonly weightScales = new Map<string, Float32Array>();
   /** Constants behind a DEQUANTIZE, by its output. */
   readonly #dequantized = new Map<number, number>();
+  /** Layers that only change a shape, and the layer whose value they hold. */
+  readonly #reshapes = new Map<string, string>();
 
   constructor(
     readonly assembler: ModelAssembler,
@@ -92,6 +95,14 @@ export class TfliteContext {
     const codes = integersOf(dtype, data);
     this.budget.charge(4 * codes.length);
     return dequantized(codes, tensor);
+  }
+
+  /** A layer's value in another shape. Reshapes of reshapes become one, or none. */
+  reshape(name: string, input: string, shape: Shape): string {
+    const source = this.#reshapes.get(input) ?? input;
+    const result = reshaped(this.assembler, name, source, shape);
+    if (result !== source) this.#reshapes.set(result, source);
+    return result;
   }
 
   #source(operator: TfliteOperator, index: number): number {

@@ -77,7 +77,7 @@ const mean: Translate = (context, operator) => {
 const reshape: Translate = (context, operator) => {
   const [batch, ...shape] = context.output(operator).shape;
   if (batch === undefined) throw new Refusal('its output has no batch', 'The first dimension must stay the batch.');
-  return reshaped(context.assembler, context.name(operator), context.value(operator), shape);
+  return context.reshape(context.name(operator), context.value(operator), shape);
 };
 
 const pad: Translate = (context, operator) => {
@@ -126,6 +126,30 @@ const resize: Translate = (context, operator) => {
   });
 };
 
+/**
+ * Repeats every row or column: what Keras 3 makes of nearest upsampling. A dimension of 1 is put behind height or width and tiled; a RESHAPE
+ * before and one behind do the rest.
+ */
+const tile: Translate = (context, operator) => {
+  const [batch, ...multiples] = context.integers(operator, 1);
+  const shape = context.shape(operator);
+  const axis = multiples.findIndex((multiple) => multiple !== 1);
+  const [repeats = 1] = multiples.slice(axis);
+  const image = shape.toSpliced(axis, 1);
+  const once = batch === 1 && multiples.every((multiple, i) => i === axis || multiple === 1);
+  if (!once || shape[axis] !== 1 || image.length !== 3 || axis < 1 || axis > 2) {
+    throw new ShapeRefusal(
+      `it repeats [${shape.join(', ')}] by [${multiples.join(', ')}]`,
+      'Only rows or columns of images can be repeated.',
+    );
+  }
+  const name = context.name(operator);
+  const size = axis === 1 ? ([repeats, 1] as const) : ([1, repeats] as const);
+  const input = context.reshape(`${name}_image`, context.value(operator), image);
+  const layer = context.assembler.add({ op: 'upSampling2d', name, inputs: [input], size, interpolation: 'nearest' });
+  return context.reshape(`${name}_shape`, layer, shape.with(axis, repeats));
+};
+
 const softmax: Translate = (context, operator) => {
   const beta = Number(operator.options['beta']);
   if (beta !== 1) throw new Refusal(`its beta is ${beta}`, 'Only 1 is supported.');
@@ -168,6 +192,7 @@ export const TRANSLATIONS: ReadonlyMap<string, Translate> = new Map<string, Tran
   ['RESIZE_BILINEAR', resize],
   ['RESIZE_NEAREST_NEIGHBOR', resize],
   ['SOFTMAX', softmax],
+  ['TILE', tile],
 ]);
 
 /** What follows a SHAPE; a RESHAPE does without. */

@@ -33,6 +33,7 @@ const OPS: Record<string, string> = {
     'input depthwiseConv2d depthwiseConv2d depthwiseConv2d zeroPad2d conv2d zeroPad2d conv2d maxPool2d leakyRelu add sigmoid tanh multiply ' +
     'concat depthwiseConv2d globalAveragePool2d reshape multiply globalAveragePool2d reshape flatten reshape flatten dense',
   dilated: 'input conv2d conv2d relu depthwiseConv2d flatten',
+  upsampled: 'input upSampling2d upSampling2d conv2dTranspose conv2dTranspose flatten softmax reshape',
   keras: 'input conv2d batchNorm relu6 depthwiseConv2d batchNorm relu maxPool2d flatten dense softmax',
   audio: 'input conv2d relu flatten dense softmax',
 };
@@ -162,6 +163,24 @@ describe('importing frozen TensorFlow graphs', () => {
     const nodes = [{ name: 'end', op: 'Relu', inputs: ['n50000'] }, ...chain.reverse(), { name: 'n0', op: 'Placeholder' }];
     const { model } = await imported(graphOf(...nodes), { inputShape: [3] });
     expect(model.graph.nodes.map(({ op }) => op)).to.deep.equal(['input', 'relu']);
+  });
+
+  it('computes constants once that are made from each other, and refuses towers of them', async function () {
+    this.timeout(5000);
+    const tower = (height: number): Uint8Array => {
+      const constants = Array.from({ length: height }, (_, i) => ({ name: `c${i + 1}`, op: 'Mul', inputs: [`c${i}`, `c${i}`] }));
+      const layers = Array.from({ length: 1000 }, (_, i) => ({
+        name: `y${i}`,
+        op: 'Mul',
+        inputs: [i === 0 ? 'x' : `y${i - 1}`, `c${height}`],
+      }));
+      const ones = tensorOf([4], (writer) => writer.writePackedFloat(5, [1, 1, 1, 0.5]));
+      return graphOf({ name: 'x', op: 'Placeholder' }, { name: 'c0', op: 'Const', value: ones }, ...constants, ...layers);
+    };
+    const { model } = await imported(tower(8), { inputShape: [2, 2, 4] });
+    expect(model.graph.nodes).to.have.length(1001);
+    expect([...model.tensors.values()][0]!.data).to.deep.equal(Float32Array.of(1, 1, 1, 2 ** -256));
+    await expectRejection(imported(tower(9), { inputShape: [2, 2, 4] }), 'ERR_UNSUPPORTED', /not computed from the model's input/);
   });
 
   it('refuses constants that claim more than they hold, without making room for them', async () => {

@@ -85,6 +85,16 @@ def dilated(x):
     return tf.reshape(x, tf.stack([tf.shape(x)[0], 9 * 6 * 5]))
 
 
+def upsampled(x):
+    x = tf.image.resize(x, [8, 9], "nearest")
+    x = tf.image.resize(x, [8, 18], "bilinear")
+    n = tf.shape(x)[0]
+    x = tf.nn.conv2d_transpose(x, f32(3, 2, 4, 2), [3, 16, 18, 4], [2, 1], "SAME") + f32(4)
+    x = tf.nn.conv2d_transpose(x, f32(2, 3, 3, 4), tf.stack([n, 17, 37, 3]), [1, 2], "VALID")
+    y = tf.nn.softmax(tf.reshape(x, [-1, 17 * 37 * 3]))
+    return tf.reshape(y, tf.shape(x))  # as tf.slim ends
+
+
 def keras():
     layers = tf.keras.layers
     model = tf.keras.Sequential([
@@ -144,6 +154,7 @@ build("classic", (10, 7, 3), classic)
 build("spelled", (5,), spelled)
 build("various", (6, 5, 3), various)
 build("dilated", (12, 9, 2), dilated)
+build("upsampled", (4, 3, 2), upsampled)
 keras()
 audio()
 numbers()

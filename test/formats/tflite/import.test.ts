@@ -34,6 +34,7 @@ const OPS: Record<string, string> = {
   'newer-float':
     'input depthwiseConv2d depthwiseConv2d zeroPad2d conv2d tanh upSampling2d upSampling2d conv2dTranspose relu depthwiseConv2d relu6 ' +
     'leakyRelu concat globalAveragePool2d reshape conv2d sigmoid multiply conv2d hardSwish globalAveragePool2d',
+  'repeated-float': 'input conv2d upSampling2d upSampling2d conv2d',
   'sequence-float': 'input reshape conv2d relu maxPool2d conv2d flatten dense',
 };
 
@@ -234,6 +235,15 @@ describe('operators of .tflite files', () => {
     await expectRejection(imported(apart), 'ERR_FORMAT', /does not depend/);
   });
 
+  it('numbers thousands of equal names in time', async function () {
+    this.timeout(5000);
+    const count = 20_000;
+    const operators = Array.from({ length: count }, (_, i) => ({ op: 'RELU', inputs: [i], outputs: [i + 1], options: {} }));
+    const tensors = Array.from({ length: count + 1 }, () => activation('same', [1, 4]));
+    const { model } = await imported({ description: '', tensors, operators, inputs: [0], outputs: [count] });
+    expect(new Set(model.graph.nodes.map(({ name }) => name)).size).to.equal(count + 1);
+  });
+
   it('bounds what many readers of one constant may decode', async () => {
     const weights = constant(
       'w',
@@ -296,10 +306,10 @@ describe('published .tflite networks', function () {
     expect(differences(classes(await predict(int8, x), 12), recorded)).to.be.at.most(0.05 * 506);
   });
 
-  it('image classification: the recorded predictions for 2,000 CIFAR-10 pictures, from the float and the dequantized file', async function () {
+  it('image classification: the recorded predictions for 600 CIFAR-10 pictures, from the float and the dequantized file', async function () {
     this.timeout(120_000);
     const raw = gunzipSync(readFileSync(`${shared}cifar10-subset/test.bin.gz`));
-    const [rows, pixels] = [2000, 1024];
+    const [rows, pixels] = [600, 1024];
     const x = new Float32Array(rows * 3 * pixels);
     for (let row = 0; row < rows; row++) {
       const record = raw.subarray(row * (1 + 3 * pixels), (row + 1) * (1 + 3 * pixels));
@@ -307,9 +317,11 @@ describe('published .tflite networks', function () {
     }
     const recorded = expected()['cifar10']!;
     const { model } = await importModel(`${models}mlperf-tiny/pretrainedResnet.tflite`);
-    expect(differences(classes(await predict(model, x), 10), recorded['pretrainedResnet']!.predicted)).to.be.at.most(1);
+    expect(differences(classes(await predict(model, x), 10), recorded['pretrainedResnet']!.predicted.slice(0, rows))).to.be.at.most(1);
     const { model: int8 } = await importModel(`${models}mlperf-tiny/pretrainedResnet_quant.tflite`, { dequantize: true });
-    expect(differences(classes(await predict(int8, x), 10), recorded['pretrainedResnet_quant']!.predicted)).to.be.at.most(0.03 * rows);
+    expect(differences(classes(await predict(int8, x), 10), recorded['pretrainedResnet_quant']!.predicted.slice(0, rows))).to.be.at.most(
+      0.03 * rows,
+    );
   });
 
   for (const name of [

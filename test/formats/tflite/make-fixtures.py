@@ -83,6 +83,12 @@ def sequence(batch):
     return keras.Model(a, layers.Dense(3)(layers.Flatten()(x)))
 
 
+def repeated(batch):
+    x = a = keras.Input(batch_shape=[batch, 3, 4, 2])
+    x = layers.UpSampling2D((2, 3))(layers.Conv2D(3, 1)(x))  # Keras 3 repeats rows and columns by TILE
+    return keras.Model(a, layers.Conv2D(2, 3)(x))
+
+
 def refused(batch):
     x = a = keras.Input(batch_shape=[batch, 6, 5])
     return keras.Model(a, layers.Dense(3)(layers.Lambda(lambda v: tf.cumsum(tf.nn.elu(v), 1))(x)[:, 2, :]))
@@ -93,6 +99,7 @@ for mode in ["float", "float16", "dynamic", "int8", "int8-float-io"]:
 convert("classic-open-batch", classic, batch=None)
 convert("newer-float", newer)
 convert("sequence-float", sequence)
+convert("repeated-float", repeated)
 convert("refused", refused)
 with open(os.path.join(folder, "cases.json"), "w") as file:
     json.dump(cases, file, indent=1)
