@@ -3,7 +3,7 @@ import { ModelAssembler } from '../import/assemble.js';
 import type { Assembled, ImportFormat, ImportOptions } from '../import/types.js';
 import { flattenModel, type KerasLayer, type Network } from './flatten.js';
 import { inputShape } from './input-shape.js';
-import type { JsonObject } from './json.js';
+import { field, type JsonObject } from './json.js';
 import { LayerReader, type LayerValue, NotTaken, type WeightStore } from './layer.js';
 import { readLayer } from './layers.js';
 
@@ -67,6 +67,7 @@ function take(layer: KerasLayer, inputs: readonly LayerValue[], { assembler, sto
     return instead;
   };
   if (layer.objection !== undefined) return note(layer.objection.reason, layer.objection.remedy);
+  if (isQuantized(layer)) return note('its weights are quantized', 'Save the model from before model.quantize.');
   try {
     return readLayer(new LayerReader(layer, inputs, assembler, store, where, isTfjs));
   } catch (error) {
@@ -75,6 +76,13 @@ function take(layer: KerasLayer, inputs: readonly LayerValue[], { assembler, sto
     if (error instanceof PcqatError && !assembler.complete) return instead;
     throw error;
   }
+}
+
+/** Keras 3 marks layers that `model.quantize` changed in their dtype policy. */
+function isQuantized({ config }: KerasLayer): boolean {
+  const policy = field(config, 'dtype');
+  const name = typeof policy === 'string' ? policy : field(policy, 'class_name');
+  return typeof name === 'string' && /int|float8|Quantized|gptq|awq/i.test(name);
 }
 
 /** The layer where the model ends. */

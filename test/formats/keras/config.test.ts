@@ -216,6 +216,7 @@ describe('Keras model configs', () => {
       ['one input', 'Concatenate', {}, /fewer than two/],
       ['noise', 'GaussianNoise', { stddev: 1 }, /no such layer/],
       ['recurrence', 'GRU', {}, /no such layer/],
+      ['quantized weights', 'Dense', { units: 2, dtype: { class_name: 'QuantizedDTypePolicy', config: { mode: 'int8' } } }, /quantized/],
     ];
     for (const [what, className, config, pattern, shape = image, format] of cases) {
       it(what, () => expect(reasonFor(shape, className, config, format)).to.match(pattern));
@@ -271,6 +272,17 @@ describe('Keras model configs', () => {
       expect(Array.from(tensors.get('c/bias')!.data)).to.deep.equal([1 + 30, 2 + 40]);
       const padded = sequential(input([4, 2]), layer('Rescaling', 's', { scale: 1, offset: -1 }), conv('same'));
       expect(unsupported(padded, {}, shapes)[0]!.reason).to.match(/pads its input with zeros after 's'/);
+    });
+
+    it('take the statistics of a Normalization that the file holds', () => {
+      const net = sequential(input([2]), layer('Normalization', 'n'), layer('Dense', 'd', { units: 1 }));
+      const { tensors } = read(net, {}, { n: [[2], [2], []], d: [[2, 1], [1]] }); // mean and variance 1 and 2, kernel 1 and 2, bias 1
+      expect(tensors.get('d/kernel')!.data).to.deep.equal(Float32Array.of(1, 2 / Math.sqrt(2)));
+      expect(tensors.get('d/bias')!.data[0]).to.be.closeTo(1 - 1 - 4 / Math.sqrt(2), 1e-6);
+      expect(
+        unsupported(sequential(input([2]), layer('Normalization', 'n', { axis: null, mean: [1, 2, 3], variance: 1 }))).length,
+      ).to.equal(1);
+      expect(unsupported(sequential(input([2]), layer('Normalization', 'n', { invert: true })))[0]!.reason).to.match(/inverted/);
     });
 
     it('two scalings become one; one that nothing follows is refused', () => {
