@@ -30,7 +30,7 @@ export function assembleConfig(model: JsonObject, source: ConfigSource, options:
   const layers = neededLayers(network, output, options, where);
   const values = new Map<string, LayerValue>();
   const start = startOf(layers, network.named.get(options.input ?? ''), assembler, where);
-  const startNode = assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, layers, options, where) });
+  const startNode = assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, network.layers, options, where) });
   values.set(start.key, { node: startNode });
   for (const layer of layers) {
     if (layer === start) continue;

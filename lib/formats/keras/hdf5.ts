@@ -10,6 +10,8 @@ export interface Hdf5Options {
   readonly roots: readonly string[];
   /** Most milliseconds that reading the structure, and then the arrays, may take. Default: 1.5 s and 1 s for every 5 MB, ten times the need. */
   readonly timeout?: number;
+  /** Most bytes of the library's memory. Default: 64 MiB and twice the size of the file. */
+  readonly memory?: number;
   /** Module specifier of h5wasm. */
   readonly library?: string;
 }
@@ -40,10 +42,10 @@ const LOAD_TIMEOUT = 60_000;
  * @throws PcqatError `ERR_MISSING_PEER` without h5wasm; `ERR_FORMAT` for a file that is damaged, takes too long or too much memory
  */
 export async function openHdf5(bytes: Uint8Array, where: string, options: Hdf5Options): Promise<Hdf5File> {
-  const { roots, timeout = 1500 + bytes.length / 5000, library = 'h5wasm' } = options;
   const size = bytes.length;
+  const { roots, timeout = 1500 + size / 5000, memory = CONSTANT_MEMORY + 2 * size, library = 'h5wasm' } = options;
   const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
-  const input: WorkerInput = { bytes: own, roots, library, memory: CONSTANT_MEMORY + 2 * size };
+  const input: WorkerInput = { bytes: own, roots, library, memory };
   const worker = new Worker(new URL('./hdf5-worker.js', import.meta.url), {
     workerData: input,
     transferList: [own.buffer as ArrayBuffer],

@@ -148,6 +148,8 @@ describe('Keras model configs', () => {
       expectCode(() => read(model, { input: 'g' }), 'ERR_OPTION', /shape of the input.*inputShape/);
       expect(read(model, { input: 'g', inputShape: [7] }).graph.nodes.map(({ name }) => name)).to.deep.equal(['g', 'r', 's']);
       expect(read(model, { input: 'r' }).graph.nodes[0]).to.include({ name: 'r', op: 'input' });
+      const scaled = sequential(input([7]), layer('Rescaling', 's'), layer('Rescaling', 't'), layer('ReLU', 'r'));
+      expect(read(scaled, { input: 't' }).graph.nodes[0]).to.deep.include({ name: 't', shape: [7] });
       expectCode(() => read(model, { input: 'nothing' }), 'ERR_OPTION', /no layer 'nothing'.*g, r, s/);
       expectCode(() => read(model, { input: 's', output: 'r' }), 'ERR_OPTION', /does not depend on 's'/);
     });

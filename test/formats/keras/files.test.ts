@@ -107,6 +107,16 @@ describe('Keras files', () => {
       await expectRejection(open, 'ERR_MISSING_PEER', /h5wasm.*npm install h5wasm/);
     });
 
+    it('gets no more memory than the limit', async () => {
+      const bytes = denseFile(new Float32Array(8_000_000), [2000, 4000]);
+      const file = await openHdf5(bytes, 'test.h5', { roots: ['model_weights'], memory: 20 * 2 ** 20 });
+      try {
+        await expectRejection(file.read(file.tree.datasets), 'ERR_FORMAT', /no memory/);
+      } finally {
+        await file.close();
+      }
+    });
+
     it('that takes too long is given up', async () => {
       await expectRejection(
         openHdf5(load('functional.h5'), 'test.h5', { roots: ['model_weights'], timeout: 1 }),
