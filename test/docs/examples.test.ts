@@ -37,7 +37,7 @@ function extract(file: string): Example[] {
   });
 }
 
-const examples = [...sources, 'README.md'].flatMap(extract);
+const examples = [...sources, 'README.md', 'docs/importing.md'].flatMap(extract);
 
 /** Type errors by module. */
 function compile(): ReadonlyMap<string, string> {

@@ -134,7 +134,7 @@ function statisticsOf(
   };
   const [mean, variance] = [fixed('mean'), fixed('variance')];
   if (mean !== undefined && variance !== undefined) return () => ({ mean, variance });
-  const stored = reader.weights([['mean'], ['variance'], ['count']]);
+  const stored = reader.weights([['mean'], ['variance'], []]);
   for (const name of ['mean', 'variance']) {
     const size = elementCount(stored.get(name)?.shape ?? []);
     if (size !== channels) throw new NotTaken(`its ${name} has ${size} values and not ${channels}`, 'Apply it to the data instead.');

@@ -3,7 +3,7 @@ import { ModelAssembler } from '../import/assemble.js';
 import type { Assembled, ImportFormat, ImportOptions } from '../import/types.js';
 import { flattenModel, type KerasLayer, type Network } from './flatten.js';
 import { inputShape } from './input-shape.js';
-import type { JsonObject } from './json.js';
+import { field, type JsonObject } from './json.js';
 import { LayerReader, type LayerValue, NotTaken, type WeightStore } from './layer.js';
 import { readLayer } from './layers.js';
 
@@ -30,7 +30,7 @@ export function assembleConfig(model: JsonObject, source: ConfigSource, options:
   const layers = neededLayers(network, output, options, where);
   const values = new Map<string, LayerValue>();
   const start = startOf(layers, network.named.get(options.input ?? ''), assembler, where);
-  const startNode = assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, layers, options, where) });
+  const startNode = assembler.add({ op: 'input', name: start.name, inputs: [], shape: inputShape(start, network.layers, options, where) });
   values.set(start.key, { node: startNode });
   for (const layer of layers) {
     if (layer === start) continue;
@@ -67,6 +67,7 @@ function take(layer: KerasLayer, inputs: readonly LayerValue[], { assembler, sto
     return instead;
   };
   if (layer.objection !== undefined) return note(layer.objection.reason, layer.objection.remedy);
+  if (isQuantized(layer)) return note('its weights are quantized', 'Save the model from before model.quantize.');
   try {
     return readLayer(new LayerReader(layer, inputs, assembler, store, where, isTfjs));
   } catch (error) {
@@ -75,6 +76,13 @@ function take(layer: KerasLayer, inputs: readonly LayerValue[], { assembler, sto
     if (error instanceof PcqatError && !assembler.complete) return instead;
     throw error;
   }
+}
+
+/** Keras 3 marks layers that `model.quantize` changed in their dtype policy. */
+function isQuantized({ config }: KerasLayer): boolean {
+  const policy = field(config, 'dtype');
+  const name = typeof policy === 'string' ? policy : field(policy, 'class_name');
+  return typeof name === 'string' && /int|float8|Quantized|gptq|awq/i.test(name);
 }
 
 /** The layer where the model ends. */

@@ -35,18 +35,18 @@ export class H5Weights extends PendingArrays implements WeightStore {
     }
   }
 
-  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly StoredWeight[] {
+  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly (StoredWeight | undefined)[] {
     const [outer] = layer.trail;
     if (layer.trail.length > 1) {
       const nested = this.#nested.get(outer?.name ?? '');
       if (nested === undefined) throw this.#missing(layer, 'the file has no weights for the model that it is in');
-      return names.map((aliases) => this.want(nested.find(layer, aliases)));
+      return names.map((aliases) => (aliases.length === 0 ? undefined : this.want(nested.find(layer, aliases))));
     }
     const datasets = this.#layers.get(layer.name);
     if (datasets?.length !== names.length) {
       throw this.#missing(layer, `the file has ${datasets?.length ?? 'no'} weights for it and not ${names.length}`);
     }
-    return datasets.map((dataset) => this.want(dataset));
+    return datasets.map((dataset, i) => (names[i]?.length === 0 ? undefined : this.want(dataset)));
   }
 
   #missing(layer: KerasLayer, message: string): PcqatError {

@@ -13,9 +13,14 @@ import { unzip } from './unzip.js';
 
 const CONFIG = 'config.json';
 const WEIGHTS = 'model.weights.h5';
-/** No archive of weights is much smaller than what is in it. */
-const EXPANSION = 4;
-const SMALL = 2 ** 26;
+
+/** How large the parts of an archive may be: no archive of weights is much smaller than what is in it. Parsed JSON takes ten times its text. */
+function limitsOf(size: number): ReadonlyMap<string, number> {
+  return new Map([
+    [CONFIG, Math.max(size, 2 ** 22)],
+    [WEIGHTS, Math.max(4 * size, 2 ** 26)],
+  ]);
+}
 
 /**
  * Reads a Keras model: a whole-model `.h5` file, or a `.keras` archive. HDF5 is read by the optional peer `h5wasm`.
@@ -66,7 +71,7 @@ function noConfig(tree: H5Tree, where: string): never {
 
 function assembleArchive(bytes: Uint8Array, source: Source): Promise<Assembled> {
   const { where } = source;
-  const files = unzip(bytes, [CONFIG, WEIGHTS], Math.max(EXPANSION * bytes.length, SMALL), where);
+  const files = unzip(bytes, limitsOf(bytes.length), where);
   const [config, weights] = [files.get(CONFIG), files.get(WEIGHTS)];
   if (config === undefined || weights === undefined) {
     throw new PcqatError('ERR_FORMAT', `the archive has no ${config === undefined ? CONFIG : WEIGHTS}`, {

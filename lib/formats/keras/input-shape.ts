@@ -4,13 +4,21 @@ import type { ImportOptions } from '../import/types.js';
 import type { KerasLayer } from './flatten.js';
 import { field } from './json.js';
 
-/** Shape with the batch first, from wherever a layer may have it. */
-function declared(layer: KerasLayer, layers: readonly KerasLayer[]): readonly unknown[] | undefined {
-  const own = field(layer.config, 'batch_shape') ?? field(layer.config, 'batch_input_shape');
-  // Where the model is cut, what the next layer was built for is what this one gives.
-  const next = layers.find(({ inputs }) => inputs.length === 1 && inputs[0] === layer.key)?.builtFor;
-  const shape = layer.className === 'InputLayer' ? own : next;
-  return Array.isArray(shape) ? (shape as unknown[]) : undefined;
+/** Layers whose output has the shape of their input. */
+const KEEPS_SHAPE = new Set(['Rescaling', 'Normalization']);
+
+/** Shape with the batch first, from wherever a file may have it. */
+function declared(layer: KerasLayer, network: readonly KerasLayer[]): readonly unknown[] | undefined {
+  for (let at: KerasLayer | undefined = layer; at !== undefined;) {
+    const { key, className, config, inputs }: KerasLayer = at;
+    const own = field(config, 'batch_shape') ?? field(config, 'batch_input_shape');
+    // Where the model is cut, what the next layer was built for is what this one gives.
+    const next = network.find((other) => other.inputs.length === 1 && other.inputs[0] === key)?.builtFor;
+    const shape = className === 'InputLayer' ? own : next;
+    if (Array.isArray(shape)) return shape as unknown[];
+    at = KEEPS_SHAPE.has(className) ? network.find((other) => other.key === inputs[0]) : undefined;
+  }
+  return undefined;
 }
 
 /**
@@ -18,9 +26,9 @@ function declared(layer: KerasLayer, layers: readonly KerasLayer[]): readonly un
  *
  * @throws PcqatError `ERR_OPTION` when the option is needed, or does not fit
  */
-export function inputShape(layer: KerasLayer, layers: readonly KerasLayer[], options: ImportOptions, where: string): Shape {
+export function inputShape(layer: KerasLayer, network: readonly KerasLayer[], options: ImportOptions, where: string): Shape {
   const place = `${where}, layer '${layer.key}'`;
-  const dimensions = declared(layer, layers)?.slice(1);
+  const dimensions = declared(layer, network)?.slice(1);
   const given = options.inputShape;
   const told = dimensions?.map((dimension) => (typeof dimension === 'number' ? dimension : '?')).join(', ');
   if (given === undefined) {

@@ -46,12 +46,15 @@ export class Keras3Weights extends PendingArrays implements WeightStore {
     }
   }
 
-  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly StoredWeight[] {
+  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly (StoredWeight | undefined)[] {
     let group = '';
     for (const place of layer.trail) group = this.#group(group, place) ?? this.#fail(layer, 'the file has no weights for it');
     const variables = this.#variables.get(group) ?? [];
     if (variables.length !== names.length) this.#fail(layer, `the file has ${variables.length} weights for it and not ${names.length}`);
-    return names.map((_, i) => this.want(variables[i] ?? this.#fail(layer, `the file lacks weight ${i} of it`)));
+    return names.map((aliases, i) => {
+      const variable = variables[i] ?? this.#fail(layer, `the file lacks weight ${i} of it`);
+      return aliases.length === 0 ? undefined : this.want(variable);
+    });
   }
 
   /** The group of a layer in the model whose group is `parent`. */

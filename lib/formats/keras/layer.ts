@@ -34,11 +34,11 @@ export interface StoredWeight {
 /** Finds the arrays of layers in one kind of file. */
 export interface WeightStore {
   /**
-   * @param names - of the layer's weights in Keras' order; each with the names that it has had
-   * @returns one for each name
+   * @param names - of the layer's weights in Keras' order; each with the names that it has had, or none where it is not needed
+   * @returns one for each; undefined where it is not needed
    * @throws PcqatError `ERR_FORMAT` when one is missing
    */
-  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly StoredWeight[];
+  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly (StoredWeight | undefined)[];
 }
 
 /** `Omit` that keeps the members of a union apart. */

@@ -7,18 +7,18 @@ const PIECE = 16 * 1024;
 /**
  * Files from a zip archive, by name. What comes out is counted while it comes, so an archive that claims too little stops early.
  *
- * @param names - the files to take; others are skipped
- * @param limit - most bytes of one file
- * @throws PcqatError `ERR_FORMAT` for a damaged archive, or one that unpacks to more than the limit
+ * @param limits - the files to take, with the most bytes that each may have; others are skipped
+ * @throws PcqatError `ERR_FORMAT` for a damaged archive, or one that unpacks to more than its limit
  */
-export function unzip(bytes: Uint8Array, names: readonly string[], limit: number, where: string): ReadonlyMap<string, Uint8Array> {
+export function unzip(bytes: Uint8Array, limits: ReadonlyMap<string, number>, where: string): ReadonlyMap<string, Uint8Array> {
   const parts = new Map<string, Uint8Array[]>();
   const finished = new Set<string>();
   const fail = (message: string): never => {
     throw new PcqatError('ERR_FORMAT', message, { where, remedy: 'The file is damaged; save the model again.' });
   };
   const archive = new Unzip((file) => {
-    if (!names.includes(file.name)) return;
+    const limit = limits.get(file.name);
+    if (limit === undefined) return;
     if (parts.has(file.name)) fail(`the archive has two files '${file.name}'`);
     const chunks: Uint8Array[] = [];
     parts.set(file.name, chunks);

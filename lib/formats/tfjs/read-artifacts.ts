@@ -33,8 +33,8 @@ export class TfjsWeights implements WeightStore {
     }
   }
 
-  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly StoredWeight[] {
-    return names.map((aliases) => this.#named.find(layer, aliases));
+  find(layer: KerasLayer, names: readonly (readonly string[])[]): readonly (StoredWeight | undefined)[] {
+    return names.map((aliases) => (aliases.length === 0 ? undefined : this.#named.find(layer, aliases)));
   }
 }
 

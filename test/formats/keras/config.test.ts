@@ -148,6 +148,8 @@ describe('Keras model configs', () => {
       expectCode(() => read(model, { input: 'g' }), 'ERR_OPTION', /shape of the input.*inputShape/);
       expect(read(model, { input: 'g', inputShape: [7] }).graph.nodes.map(({ name }) => name)).to.deep.equal(['g', 'r', 's']);
       expect(read(model, { input: 'r' }).graph.nodes[0]).to.include({ name: 'r', op: 'input' });
+      const scaled = sequential(input([7]), layer('Rescaling', 's'), layer('Rescaling', 't'), layer('ReLU', 'r'));
+      expect(read(scaled, { input: 't' }).graph.nodes[0]).to.deep.include({ name: 't', shape: [7] });
       expectCode(() => read(model, { input: 'nothing' }), 'ERR_OPTION', /no layer 'nothing'.*g, r, s/);
       expectCode(() => read(model, { input: 's', output: 'r' }), 'ERR_OPTION', /does not depend on 's'/);
     });
@@ -216,6 +218,7 @@ describe('Keras model configs', () => {
       ['one input', 'Concatenate', {}, /fewer than two/],
       ['noise', 'GaussianNoise', { stddev: 1 }, /no such layer/],
       ['recurrence', 'GRU', {}, /no such layer/],
+      ['quantized weights', 'Dense', { units: 2, dtype: { class_name: 'QuantizedDTypePolicy', config: { mode: 'int8' } } }, /quantized/],
     ];
     for (const [what, className, config, pattern, shape = image, format] of cases) {
       it(what, () => expect(reasonFor(shape, className, config, format)).to.match(pattern));
@@ -271,6 +274,17 @@ describe('Keras model configs', () => {
       expect(Array.from(tensors.get('c/bias')!.data)).to.deep.equal([1 + 30, 2 + 40]);
       const padded = sequential(input([4, 2]), layer('Rescaling', 's', { scale: 1, offset: -1 }), conv('same'));
       expect(unsupported(padded, {}, shapes)[0]!.reason).to.match(/pads its input with zeros after 's'/);
+    });
+
+    it('take the statistics of a Normalization that the file holds', () => {
+      const net = sequential(input([2]), layer('Normalization', 'n'), layer('Dense', 'd', { units: 1 }));
+      const { tensors } = read(net, {}, { n: [[2], [2], []], d: [[2, 1], [1]] }); // mean and variance 1 and 2, kernel 1 and 2, bias 1
+      expect(tensors.get('d/kernel')!.data).to.deep.equal(Float32Array.of(1, 2 / Math.sqrt(2)));
+      expect(tensors.get('d/bias')!.data[0]).to.be.closeTo(1 - 1 - 4 / Math.sqrt(2), 1e-6);
+      expect(
+        unsupported(sequential(input([2]), layer('Normalization', 'n', { axis: null, mean: [1, 2, 3], variance: 1 }))).length,
+      ).to.equal(1);
+      expect(unsupported(sequential(input([2]), layer('Normalization', 'n', { invert: true })))[0]!.reason).to.match(/inverted/);
     });
 
     it('two scalings become one; one that nothing follows is refused', () => {

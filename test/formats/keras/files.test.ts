@@ -107,6 +107,16 @@ describe('Keras files', () => {
       await expectRejection(open, 'ERR_MISSING_PEER', /h5wasm.*npm install h5wasm/);
     });
 
+    it('gets no more memory than the limit', async () => {
+      const bytes = denseFile(new Float32Array(8_000_000), [2000, 4000]);
+      const file = await openHdf5(bytes, 'test.h5', { roots: ['model_weights'], memory: 20 * 2 ** 20 });
+      try {
+        await expectRejection(file.read(file.tree.datasets), 'ERR_FORMAT', /no memory/);
+      } finally {
+        await file.close();
+      }
+    });
+
     it('that takes too long is given up', async () => {
       await expectRejection(
         openHdf5(load('functional.h5'), 'test.h5', { roots: ['model_weights'], timeout: 1 }),
@@ -143,9 +153,18 @@ describe('Keras files', () => {
   describe('unzip', () => {
     it('skips other files, and compares sizes', () => {
       const archive = zipSync({ a: new Uint8Array(100), b: new Uint8Array(100).fill(1), c: new Uint8Array(2 ** 20) }, { level: 0 });
-      expect([...unzip(archive, ['b', 'x'], 1000, 'test')]).to.deep.equal([['b', new Uint8Array(100).fill(1)]]);
-      expectCode(() => unzip(archive, ['c'], 1000, 'test'), 'ERR_FORMAT', /would unpack to 1048576/);
-      expect(unzip(new Uint8Array(100), ['a'], 1000, 'test').size).to.equal(0);
+      expect([
+        ...unzip(
+          archive,
+          new Map([
+            ['b', 1000],
+            ['x', 1],
+          ]),
+          'test',
+        ),
+      ]).to.deep.equal([['b', new Uint8Array(100).fill(1)]]);
+      expectCode(() => unzip(archive, new Map([['c', 1000]]), 'test'), 'ERR_FORMAT', /would unpack to 1048576/);
+      expect(unzip(new Uint8Array(100), new Map([['a', 1000]]), 'test').size).to.equal(0);
     });
   });
 

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { predict } from '#lib/evaluate/evaluate.js';
 import { checkImport, importModel } from '#lib/formats/import/index.js';
+import type { ImportedModel } from '#lib/formats/import/types.js';
 import { elementCount } from '#lib/graph/shapes.js';
 import type { Model } from '#lib/graph/model.js';
 import { relativeError } from '../../support/layers-model.js';
@@ -28,21 +29,26 @@ function probe(model: Model, rows: number): Float32Array {
 }
 
 describe('models that Keras 3 wrote', () => {
+  const models = new Map<string, ImportedModel>();
+  before(async () => {
+    for (const name of Object.keys(expected).flatMap((each) => [`${each}.keras`, `${each}.h5`])) {
+      models.set(name, await importModel(`${folder}${name}`));
+    }
+  });
+
   for (const [name, { shape, output }] of Object.entries(expected)) {
     for (const extension of ['keras', 'h5']) {
       it(`${name}.${extension} predicts what Keras does`, async () => {
-        const { model, format } = await importModel(`${folder}${name}.${extension}`);
+        const { model, format } = models.get(`${name}.${extension}`)!;
         expect(format).to.equal(extension === 'h5' ? 'keras-h5' : 'keras');
         expect(relativeError(await predict(model, probe(model, shape[0]!)), output)).to.be.below(1e-5);
       });
     }
 
-    it(`${name}: both files hold the same`, async () => {
-      const [{ model: a }, { model: b }] = await Promise.all(
-        ['keras', 'h5'].map((extension) => importModel(`${folder}${name}.${extension}`)),
-      );
-      expect(a!.graph.nodes).to.deep.equal(b!.graph.nodes);
-      expect(a!.tensors).to.deep.equal(b!.tensors);
+    it(`${name}: both files hold the same`, () => {
+      const [a, b] = [models.get(`${name}.keras`)!.model, models.get(`${name}.h5`)!.model];
+      expect(a.graph.nodes).to.deep.equal(b.graph.nodes);
+      expect(a.tensors).to.deep.equal(b.tensors);
     });
   }
 
@@ -53,8 +59,8 @@ describe('models that Keras 3 wrote', () => {
     expect(layers.map(({ name }) => name)).to.include.members(['input_layer_3', 'conv2d_2', 'conv2d', 'batch_normalization', 're_lu']);
   });
 
-  it('folds Rescaling and Normalization into the layers that follow', async () => {
-    const { model } = await importModel(`${folder}sequence.h5`);
+  it('folds Rescaling and Normalization into the layers that follow', () => {
+    const { model } = models.get('sequence.h5')!;
     expect(model.graph.nodes.slice(0, 2).map(({ op }) => op)).to.deep.equal(['input', 'conv1d']);
   });
 
@@ -66,8 +72,7 @@ describe('models that Keras 3 wrote', () => {
     it('may be compressed', async () => {
       const file = path.join(temporary, 'deflated.keras');
       writeFileSync(file, zipSync(unzipSync(readFileSync(`${folder}sequential.keras`)), { level: 9 }));
-      const [a, b] = [await importModel(file), await importModel(`${folder}sequential.keras`)];
-      expect(a.model.tensors).to.deep.equal(b.model.tensors);
+      expect((await importModel(file)).model.tensors).to.deep.equal(models.get('sequential.keras')!.model.tensors);
     });
   });
 });

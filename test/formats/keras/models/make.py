@@ -102,5 +102,5 @@ x = L.Concatenate()([L.GlobalMaxPooling1D()(x), L.Flatten()(L.GlobalAveragePooli
 save(keras.Model(start, L.Dense(3)(x)), "sequence")
 
 with open(f"{here}/expected.json", "w") as file:
-    json.dump(expected, file)
+    json.dump(expected, file, indent=2)
     file.write("\n")
