@@ -136,7 +136,15 @@ class Import {
         open.delete(top.node);
       }
     }
-    return [...found];
+    // Constants first: what reads a value may be looked at together with it, and must be known by then.
+    const moving = new Set([input]);
+    const [constant, other]: [OnnxNode[], OnnxNode[]] = [[], []];
+    for (const node of found) {
+      const isMoving = node.inputs.some((name) => moving.has(name));
+      if (isMoving) for (const name of node.outputs) moving.add(name);
+      (isMoving ? other : constant).push(node);
+    }
+    return [...constant, ...other];
   }
 
   /** Returns the number of problems found. */

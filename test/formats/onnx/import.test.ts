@@ -9,7 +9,19 @@ import { assembleOnnxBytes } from '#lib/formats/onnx/import.js';
 import { noFiles } from '#lib/formats/onnx/external.js';
 import { elementCount } from '#lib/graph/shapes.js';
 import type { Model } from '#lib/graph/model.js';
-import { channelsLast, floats, int, integers, ints, onnxFile, readModel, refusals, relativeError, weights } from '../../support/onnx.js';
+import {
+  channelsLast,
+  floats,
+  int,
+  integers,
+  ints,
+  type NodeSpec,
+  onnxFile,
+  readModel,
+  refusals,
+  relativeError,
+  weights,
+} from '../../support/onnx.js';
 
 const TOLERANCE = 1e-5;
 const folder = 'test/formats/onnx/pytorch';
@@ -146,6 +158,42 @@ describe('ONNX operators', () => {
     const model = readModel(file);
     expect(ops(model)).to.equal('input conv2d batchNorm');
     expect(model.tensors.get('c_node/bias')?.data).to.deep.equal(new Float32Array(weights('bias', [4]).data.buffer));
+  });
+
+  it('a hard swish in pieces is one', async () => {
+    const pieces = (last: readonly NodeSpec[]): Uint8Array =>
+      onnxFile(
+        [3, 4, 5],
+        [['Add', ['x', 'three'], 'a'], ['Clip', ['a', 'zero', 'six'], 'c'], ...last],
+        [floats('three', [], [3]), floats('zero', [], [0]), floats('six', [], [6]), floats('sixth', [], [1 / 6])],
+      );
+    const files = [
+      pieces([['Mul', ['x', 'c'], 'm'], ['Div', ['m', 'six'], 'y']]),
+      pieces([['Mul', ['c', 'sixth'], 'm'], ['Mul', ['m', 'x'], 'y']]),
+    ]; // prettier-ignore
+    const x = Float32Array.from({ length: 60 }, (_, i) => i / 5 - 6);
+    for (const file of files) {
+      const model = readModel(file);
+      expect(ops(model)).to.equal('input hardSwish');
+      expect(
+        relativeError(await predict(model, channelsLast(x, [1, 3, 4, 5])), channelsLast(await runOnnx(file, x), [1, 3, 4, 5])),
+      ).to.be.below(TOLERANCE);
+    }
+    const other = pieces([['Mul', ['x', 'c'], 'm'], ['Div', ['m', 'three'], 'y']]); // prettier-ignore
+    expect(ops(readModel(other))).to.equal('input batchNorm relu6 multiply batchNorm');
+  });
+
+  it('a bias may come from a node that is computed', () => {
+    const file = onnxFile(
+      [3, 4, 5],
+      [
+        ['Conv', ['x', 'w'], 'c'],
+        ['Reshape', ['b', 's'], 'bias'],
+        ['Add', ['c', 'bias'], 'y'],
+      ],
+      [weights('w', [4, 3, 1, 1]), weights('b', [4]), integers('s', [1, 4, 1, 1])],
+    );
+    expect(ops(readModel(file))).to.equal('input conv2d');
   });
 
   it('zeros around a max pool are allowed where nothing is negative', async () => {
