@@ -9,6 +9,7 @@ import { type ExternalFiles, filesBeside } from './external.js';
 import { type Input, inputOf, type Layout, layouts, names } from './input.js';
 import { OPERATORS, remedyFor } from './operators.js';
 import { readOnnx } from './read.js';
+import { elementsOf } from './tensors.js';
 import type { OnnxModel, OnnxNode } from './types.js';
 import { activation, type Activation, type Value } from './values.js';
 
@@ -38,7 +39,10 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
   const best = results.toSorted((a, b) => a.problems - b.problems)[0];
   // An error says that all before it went well with that layout; else the layout that leaves least to complain about is the file's.
   const failed = attempts.find((result) => 'error' in result);
-  if (best !== undefined && (best.problems === 0 || failed === undefined)) return best;
+  if (best !== undefined && (best.problems === 0 || failed === undefined)) {
+    requireMemory(best, model, bytes.length, files.where);
+    return best;
+  }
   throw failed?.error ?? new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
 }
 
@@ -51,6 +55,20 @@ function attempt(run: () => Assembled & { readonly problems: number }): Attempt 
     if (error instanceof PcqatError) return { error };
     throw error;
   }
+}
+
+/** Weights that many layers share, fills and scalings of large values make parameters that the file has not; this many bytes are all right. */
+const FREE_BYTES = 2 ** 28;
+
+function requireMemory({ assembler }: Assembled, { graph }: OnnxModel, fileBytes: number, where: string): void {
+  const external = [...graph.initializers.values()].filter((tensor) => tensor.external !== undefined);
+  const stored = fileBytes + 4 * external.reduce((sum, { dims }) => sum + elementsOf(dims), 0);
+  const { parameters } = assembler.check();
+  if (4 * parameters <= 2 * stored + FREE_BYTES) return;
+  throw new PcqatError('ERR_UNSUPPORTED', `its layers have ${parameters} parameters, far more than the file holds`, {
+    where,
+    remedy: 'Give every layer its own weights.',
+  });
 }
 
 /** One pass over the nodes, with one idea of the input's layout. */
