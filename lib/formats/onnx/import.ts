@@ -36,7 +36,7 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
   const input = inputOf(model, files.where, options);
   const attempts = layouts(model, input).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
   const results = attempts.flatMap((result) => ('assembled' in result ? [result.assembled] : []));
-  const best = results.toSorted((a, b) => a.problems - b.problems)[0];
+  const best = results.toSorted(byLikelihood)[0];
   // An error says that all before it went well with that layout; else the layout that leaves least to complain about is the file's.
   const failed = attempts.find((result) => 'error' in result);
   if (best !== undefined && (best.problems === 0 || failed === undefined)) {
@@ -44,6 +44,12 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
     return best;
   }
   throw failed?.error ?? new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
+}
+
+/** The layout that leaves least to complain about is the file's; of two, the one that needs no reshapes, or that came farther. */
+function byLikelihood(a: Assembled & { readonly problems: number }, b: Assembled & { readonly problems: number }): number {
+  const more = a.assembler.check().layers.length - b.assembler.check().layers.length;
+  return a.problems - b.problems || (a.problems === 0 ? more : -more);
 }
 
 type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: PcqatError };

@@ -196,6 +196,27 @@ describe('ONNX operators', () => {
     expect(ops(readModel(file))).to.equal('input conv2d');
   });
 
+  it('a bias may be added behind transpositions, as Keras does; what is none changes nothing', async () => {
+    const behind = (constant: readonly number[]): Uint8Array =>
+      onnxFile(
+        [3, 4, 4],
+        [
+          ['Conv', ['x', 'w'], 'c'],
+          ['Transpose', ['c'], 't', { perm: ints(0, 2, 3, 1) }],
+          ['Add', ['t', 'b'], 'a'],
+          ['Transpose', ['a'], 'y', { perm: ints(0, 3, 1, 2) }],
+        ],
+        [weights('w', [4, 3, 1, 1]), weights('b', constant)],
+      );
+    const x = new Float32Array(weights('x', [2, 3, 4, 4], 3).data.buffer);
+    const model = readModel(behind([1, 1, 1, 4]));
+    expect(ops(model)).to.equal('input conv2d');
+    const expected = channelsLast(await runOnnx(behind([1, 1, 1, 4]), x), [2, 4, 4, 4]);
+    expect(relativeError(await predict(model, channelsLast(x, [2, 3, 4, 4])), expected)).to.be.below(TOLERANCE);
+    // One value per row of the image, though there are as many as channels.
+    expect(refusals(behind([1, 4, 1, 1]))[0]?.reason).to.match(/not one value per channel/);
+  });
+
   it('zeros around a max pool are allowed where nothing is negative', async () => {
     const pool = { kernel_shape: ints(3, 3), strides: ints(2, 2), pads: ints(1, 1, 1, 1) };
     const file = onnxFile([3, 8, 8], [['Relu', ['x'], 'r'], ['MaxPool', ['r'], 'y', pool]]); // prettier-ignore
