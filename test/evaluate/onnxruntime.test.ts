@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -57,6 +58,22 @@ describe('running ONNX files in ONNX Runtime', () => {
     await expectRejection(runOnnx(two, noise(4)), 'ERR_UNSUPPORTED', /2 inputs/);
     const wrong = onnxFile([4], [['Transpose', ['x'], 'y', { perm: ints(0, 2, 1) }]]); // prettier-ignore
     await expectRejection(runOnnx(wrong, noise(4)), 'ERR_UNSUPPORTED');
+  });
+
+  it('says what to install where the runtime is missing', () => {
+    const hook =
+      "export async function resolve(name, context, next) { if (name === 'onnxruntime-node') throw new Error('gone'); return next(name, context); }";
+    const register = `import { register } from 'node:module'; register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook)}`)});`;
+    const index = new URL('../../../dist/index.js', import.meta.url).href;
+    const code = `
+      import { encodeOnnx, runOnnx, zoo } from ${JSON.stringify(index)};
+      await runOnnx(encodeOnnx(zoo.lenet5()), new Float32Array(784)).catch(({ code, message }) => console.log(code, message));`;
+    const output = execFileSync(
+      process.execPath,
+      ['--import', `data:text/javascript,${encodeURIComponent(register)}`, '--input-type=module', '-e', code],
+      { encoding: 'utf8' },
+    );
+    expect(output).to.match(/^ERR_MISSING_PEER .*npm install onnxruntime-node/);
   });
 
   it('a trained, quantized DS-CNN chooses what our int8 executor chooses', async () => {

@@ -3,10 +3,16 @@ import { elementsOf } from './tensors.js';
 import type { OnnxNode } from './types.js';
 import type { Constant } from './values.js';
 
+/** A bias that a layer has without knowing it yet: zeros, unless the addition turns out to be one per channel of ours. */
+export interface ExpectedBias {
+  /** The addition. */
+  readonly reader: OnnxNode;
+  values?: () => Float32Array;
+}
+
 export interface FoundBias {
   readonly bias?: () => Float32Array;
-  /** The tensor that holds the sum. */
-  readonly output: string;
+  readonly expected?: ExpectedBias;
 }
 
 /** `units` values from a constant that has as many, or one for all. */
@@ -18,35 +24,30 @@ export function spread(constant: Constant, units: number, factor = 1): () => Flo
   };
 }
 
-/**
- * The bias of a layer: its own input, or the constant of the addition that alone reads its output (which is then done).
- *
- * @param channelsAt - axis of the channels from the end: 1 for `[batch, units]`, 3 for `[batch, channels, h, w]`
- */
-export function biasOf(context: ImportContext, node: OnnxNode, input: number, units: number, factor = 1, channelsAt?: number): FoundBias {
-  const output = node.outputs[0] ?? '';
+/** Operators between a layer and the addition of its bias that leave every value what it is. */
+const PASSING: ReadonlySet<string> = new Set(['Cast', 'Flatten', 'Identity', 'Reshape', 'Squeeze', 'Transpose', 'Unsqueeze']);
+const FARTHEST = 8;
+
+/** The bias of a layer: its own input, or one that the addition of a constant behind it will give. */
+export function biasOf(context: ImportContext, node: OnnxNode, input: number, units: number, factor = 1): FoundBias {
   const own = context.optionalConstant(node, input, 'biases');
   if (own !== undefined) {
     const count = elementsOf(own.dims);
     if (count !== 1 && (count !== units || own.dims.at(-1) !== units)) {
       refuse(`its bias has the shape [${own.dims.join(', ')}]`, `Use ${units} values.`);
     }
-    return { bias: spread(own, units, factor), output };
+    return { bias: spread(own, units, factor) };
   }
-  const reader = context.onlyReader(output);
-  if (reader?.op !== 'Add' || reader.domain !== '') return { output };
-  const other = reader.inputs[reader.inputs[0] === output ? 1 : 0];
+  let tensor = node.outputs[0] ?? '';
+  let reader = context.onlyReader(tensor);
+  for (let i = 0; i < FARTHEST && reader !== undefined && reader.domain === '' && PASSING.has(reader.op); i++) {
+    tensor = reader.outputs[0] ?? '';
+    reader = context.onlyReader(tensor);
+  }
+  if (reader?.op !== 'Add' || reader.domain !== '') return {};
+  const other = reader.inputs[reader.inputs[0] === tensor ? 1 : 0];
   const constant = other === undefined ? undefined : context.values.get(other);
-  if (constant?.kind !== 'constant' || constant.quantization !== undefined) return { output };
-  const place = channelsAt ?? rankBehind(node, context);
-  const isPerChannel = elementsOf(constant.dims) === units && constant.dims.at(-place) === units && constant.dims.length <= place + 1;
-  if (!isPerChannel && elementsOf(constant.dims) !== 1) return { output };
-  context.done.add(reader);
-  return { bias: spread(constant, units), output: reader.outputs[0] ?? '' };
-}
-
-/** Convolutions have their channels before the spatial axes. */
-function rankBehind(node: OnnxNode, context: ImportContext): number {
-  const weights = context.value(node, 1);
-  return weights?.kind === 'constant' ? weights.dims.length - 1 : 1;
+  if (constant?.kind !== 'constant' || ![1, units].includes(elementsOf(constant.dims))) return {};
+  const expected: ExpectedBias = { reader };
+  return { bias: () => expected.values?.() ?? new Float32Array(units), expected };
 }

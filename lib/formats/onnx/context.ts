@@ -2,6 +2,7 @@ import { elementCount, sameShape } from '../../graph/shapes.js';
 import type { GraphNode, Shape } from '../../graph/types.js';
 import type { ModelAssembler } from '../import/assemble.js';
 import type { ParameterSources } from '../import/types.js';
+import type { ExpectedBias } from './bias.js';
 import type { ExternalFiles } from './external.js';
 import { elementsOf, tensorValues } from './tensors.js';
 import { DATA_TYPES, type OnnxGraph, type OnnxNode, type OnnxTensor } from './types.js';
@@ -39,6 +40,8 @@ export class ImportContext {
   readonly values = new Map<string, Value>();
   /** Nodes whose work another one has done. */
   readonly done = new Set<OnnxNode>();
+  /** Biases that additions behind layers will give, by layer. */
+  readonly expectedBiases = new Map<string, ExpectedBias>();
   readonly weightScales = new Map<string, Float32Array>();
   readonly #readers = new Map<string, OnnxNode[]>();
   #filled = 0;
@@ -65,6 +68,12 @@ export class ImportContext {
 
   store(tensor: string, value: Activation): Activation {
     this.values.set(tensor, value);
+    return value;
+  }
+
+  /** A layer's output under the file's name; the bias that it waits for is noted. */
+  layerOutput(value: Activation, expected: ExpectedBias | undefined): Activation {
+    if (expected !== undefined) this.expectedBiases.set(value.node, expected);
     return value;
   }
 

@@ -77,7 +77,7 @@ export function convert(context: ImportContext, node: OnnxNode): Activation {
   if (filters < 1 || filters % groups !== 0) refuse(`${filters} filters are no ${groups} groups`, 'The file is damaged.');
   const window = fileWindow(node, spatial, size, kernel);
   const name = layerName(node);
-  const { bias, output } = biasOf(context, node, 2, filters);
+  const { bias, expected } = biasOf(context, node, 2, filters);
   const parameters = { kernel: kernelSource(weights, isDepthwise), ...(bias === undefined ? {} : { bias }) };
   const shared = { useBias: bias !== undefined };
   const sequencePadding = spatial === 1 ? padding1d(size, window) : undefined;
@@ -94,7 +94,7 @@ export function convert(context: ImportContext, node: OnnxNode): Activation {
       ? context.add({ op: 'depthwiseConv1d', name, depthMultiplier: filters / channels, ...sequence }, parameters)
       : context.add({ op: 'conv1d', name, filters, ...sequence }, parameters);
     recordScales(context, made, weights, 0);
-    return context.store(output, imageValue(context, made, 1));
+    return context.layerOutput(imageValue(context, made, 1), expected);
   }
   const { image, padding } = paddedImage(context, name, asImage(context, input), size, window, window.borders);
   const sliding = {
@@ -109,7 +109,7 @@ export function convert(context: ImportContext, node: OnnxNode): Activation {
     ? context.add({ op: 'depthwiseConv2d', name, depthMultiplier: filters / channels, ...sliding }, parameters)
     : context.add({ op: 'conv2d', name, filters, ...sliding }, parameters);
   recordScales(context, made, weights, 0);
-  return context.store(output, imageValue(context, made, spatial));
+  return context.layerOutput(imageValue(context, made, spatial), expected);
 }
 
 /** The image and the padding that together have these zeros around it. */
@@ -155,7 +155,7 @@ export function convertTransposed(context: ImportContext, node: OnnxNode): Activ
   const kernelSize: Pair = [rows?.size ?? 1, columns?.size ?? 1];
   const offsets: Pair = [rows?.offset ?? 0, columns?.offset ?? 0];
   const name = layerName(node);
-  const { bias, output } = biasOf(context, node, 2, filters);
+  const { bias, expected } = biasOf(context, node, 2, filters);
   const made = context.add(
     {
       op: 'conv2dTranspose',
@@ -170,7 +170,7 @@ export function convertTransposed(context: ImportContext, node: OnnxNode): Activ
     { kernel: () => placed(weights, kernelSize, offsets), ...(bias === undefined ? {} : { bias }) },
   );
   recordScales(context, made, weights, 1);
-  return context.store(output, imageValue(context, made, 2));
+  return context.layerOutput(imageValue(context, made, 2), expected);
 }
 
 interface Placement {

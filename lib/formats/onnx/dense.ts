@@ -55,7 +55,7 @@ function connect(
   if (last.size !== inputs) refuse(`its weights take ${inputs} values, but ${last.size} come`, 'The file is damaged.');
   const input = axis === 1 ? context.shaped(value.node, [inputs]) : lastShaped(context, value, last);
   const name = layerName(node);
-  const { bias, output } = biasOf(context, node, biasInput, units, beta, 1);
+  const { bias, expected } = biasOf(context, node, biasInput, units, beta);
   const parameters = { kernel: denseKernel(weights, last), ...(bias === undefined ? {} : { bias }) };
   const base = { name, inputs: [input], useBias: bias !== undefined };
   const rank = context.assembler.shapeOf(input).length;
@@ -68,7 +68,7 @@ function connect(
         ? context.add({ op: 'conv1d', ...base, ...window }, parameters)
         : context.add({ op: 'conv2d', ...base, ...window, strides: pair, dilation: pair, kernelSize: pair }, parameters);
   recordScales(context, made, weights.constant, weights.isTransposed ? 0 : 1);
-  return context.store(output, withLast(value, made, last, units));
+  return context.layerOutput(withLast(value, made, last, units), expected);
 }
 
 /** The node of a value whose last axis is the one asked for; the others are merged where ours are at most three. */

@@ -2,7 +2,8 @@ import { sameShape } from '../../graph/shapes.js';
 import { axisIn, floats, type ImportContext, integer, layerName, number, refuse } from './context.js';
 import { refuseOrder } from './convolutions.js';
 import { lastShaped } from './dense.js';
-import { applyConstant } from './normalization.js';
+import { hardSwishAt } from './hard-swish.js';
+import { applyConstant, giveBias } from './normalization.js';
 import { elementsOf } from './tensors.js';
 import type { OnnxNode } from './types.js';
 import { type Activation, axisSize, type Constant, type FileAxis, lastAxis, ownOrder } from './values.js';
@@ -120,6 +121,12 @@ export function convertArithmetic(context: ImportContext, node: OnnxNode): Activ
 
 function withConstant(context: ImportContext, node: OnnxNode, value: Activation, constant: Constant, isSwapped: boolean): Activation {
   const single = elementsOf(constant.dims) === 1 ? floats(constant)[0] : undefined;
+  const biased = node.op === 'Add' ? giveBias(context, node, value, constant) : undefined;
+  if (biased !== undefined) return biased;
+  if (node.op === 'Add' && single === 3) {
+    const swish = hardSwishAt(context, node, node.inputs[isSwapped ? 1 : 0] ?? '', value);
+    if (swish !== undefined) return swish;
+  }
   const isFactor = node.op === 'Mul' || node.op === 'Div';
   if (single === (isFactor ? 1 : 0) && !isSwapped && constant.dims.length <= value.axes.length) return value;
   if (node.op === 'Div' && isSwapped) refuse('it divides by an activation', 'Divide by constants only.');

@@ -1,16 +1,16 @@
 import path from 'node:path';
 import { PcqatError } from '../../errors.js';
-import type { Shape } from '../../graph/types.js';
 import { ModelAssembler } from '../import/assemble.js';
 import { readBytes } from '../import/read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { foldConstants } from './constants.js';
-import { ImportContext, IS_FLOAT, layerName, Refusal } from './context.js';
+import { ImportContext, layerName, Refusal } from './context.js';
 import { type ExternalFiles, filesBeside } from './external.js';
+import { type Input, inputOf, type Layout, layouts, names } from './input.js';
 import { OPERATORS, remedyFor } from './operators.js';
 import { readOnnx } from './read.js';
-import { dataTypeName } from './tensors.js';
-import type { OnnxModel, OnnxNode, OnnxValueInfo } from './types.js';
+import { elementsOf } from './tensors.js';
+import type { OnnxModel, OnnxNode } from './types.js';
 import { activation, type Activation, type Value } from './values.js';
 
 const [OLDEST, NEWEST] = [6, 26];
@@ -36,21 +36,22 @@ export function assembleOnnxBytes(bytes: Uint8Array, files: ExternalFiles, optio
   const input = inputOf(model, files.where, options);
   const attempts = layouts(model, input).map((layout) => attempt(() => new Import(model, files, options, opset).run(input, layout)));
   const results = attempts.flatMap((result) => ('assembled' in result ? [result.assembled] : []));
-  const best = results.toSorted((a, b) => a.problems - b.problems)[0];
+  const best = results.toSorted(byLikelihood)[0];
   // An error says that all before it went well with that layout; else the layout that leaves least to complain about is the file's.
   const failed = attempts.find((result) => 'error' in result);
-  if (best !== undefined && (best.problems === 0 || failed === undefined)) return best;
+  if (best !== undefined && (best.problems === 0 || failed === undefined)) {
+    requireMemory(best, model, bytes.length, files.where);
+    return best;
+  }
   throw failed?.error ?? new PcqatError('ERR_INTERNAL', 'there is no layout', { where: files.where });
 }
 
-interface Input {
-  readonly name: string;
-  /** Without the batch. */
-  readonly shape: Shape;
+/** The layout that leaves least to complain about is the file's; of two, the one that needs no reshapes, or that came farther. */
+function byLikelihood(a: Assembled & { readonly problems: number }, b: Assembled & { readonly problems: number }): number {
+  const more = a.assembler.check().layers.length - b.assembler.check().layers.length;
+  return a.problems - b.problems || (a.problems === 0 ? more : -more);
 }
 
-/** Where the axes of the file's input (the batch first) are in ours. */
-type Layout = readonly (number | 'batch')[];
 type Attempt = { readonly assembled: Assembled & { readonly problems: number } } | { readonly error: PcqatError };
 
 function attempt(run: () => Assembled & { readonly problems: number }): Attempt {
@@ -62,63 +63,18 @@ function attempt(run: () => Assembled & { readonly problems: number }): Attempt 
   }
 }
 
-/** Layouts that the input may have, the likelier first. */
-function layouts({ producer, graph }: OnnxModel, { name, shape }: Input): readonly Layout[] {
-  const same: Layout = ['batch', ...shape.keys()];
-  if (shape.length !== 3 && shape.length !== 2) return [same];
-  const channelsFirst: Layout = ['batch', shape.length - 1, ...shape.slice(1).keys()];
-  // A file that begins with a transposition says by it what it has.
-  const readers = graph.nodes.filter(({ inputs }) => inputs.includes(name));
-  const perm = readers[0]?.op === 'Transpose' ? readers[0].attributes.get('perm')?.ints.join() : undefined;
-  if (perm === '0,3,1,2' || perm === '0,2,1') return [same, channelsFirst];
-  if (perm === '0,2,3,1') return [channelsFirst, same];
-  const isChannels = (size: number | undefined): boolean => size === 1 || size === 3;
-  const isLast = isChannels(shape.at(-1)) && !isChannels(shape[0]);
-  return /tf2onnx|keras|tensorflow/i.test(producer) || isLast ? [same, channelsFirst] : [channelsFirst, same];
-}
+/** Weights that many layers share, fills and scalings of large values make parameters that the file has not; this many bytes are all right. */
+const FREE_BYTES = 2 ** 28;
 
-function inputOf(model: OnnxModel, where: string, options: ImportOptions): Input {
-  const { inputs, initializers, valueInfos } = model.graph;
-  const real = inputs.filter(({ name }) => !initializers.has(name));
-  const known = [...real, ...valueInfos];
-  const fail = (problem: string, remedy: string): never => {
-    throw new PcqatError('ERR_UNSUPPORTED', problem, { where, remedy });
-  };
-  if (options.input === undefined && real.length !== 1) {
-    return fail(`it has ${real.length} inputs (${names(real)})`, 'Name the one to start at with the option `input`.');
-  }
-  const info = options.input === undefined ? real[0] : (known.find(({ name }) => name === options.input) ?? made(model, options.input));
-  if (info === undefined) {
-    throw new PcqatError('ERR_OPTION', `there is no tensor '${options.input}'`, { where, remedy: `Inputs of the file: ${names(real)}.` });
-  }
-  if (info.dataType !== 0 && !IS_FLOAT.has(info.dataType)) {
-    return fail(
-      `its input '${info.name}' is ${dataTypeName(info.dataType)}`,
-      'Use a float model, or start behind the conversion with the option `input`.',
-    );
-  }
-  const open = info.shape?.slice(1);
-  const shape = options.inputShape ?? open;
-  if (shape === undefined || shape.some((size) => typeof size !== 'number')) {
-    const text = open === undefined ? 'no shape' : `the shape [${open.map((size) => size || '?').join(', ')}] beside the batch`;
-    return fail(`its input '${info.name}' has ${text}`, 'Give it with the option `inputShape`, in the layout of the file.');
-  }
-  const differs =
-    open !== undefined && (open.length !== shape.length || open.some((size, i) => typeof size === 'number' && size !== shape[i]));
-  if (differs) {
-    throw new PcqatError('ERR_OPTION', `inputShape is [${shape.join(', ')}], but the file has [${open.join(', ')}]`, {
-      where: 'inputShape',
-    });
-  }
-  return { name: info.name, shape: shape.length === 0 ? [1] : (shape as Shape) };
-}
-
-function made({ graph }: OnnxModel, name: string): OnnxValueInfo | undefined {
-  return graph.nodes.some(({ outputs }) => outputs.includes(name)) ? { name, dataType: 0 } : undefined;
-}
-
-function names(infos: readonly OnnxValueInfo[]): string {
-  return infos.slice(0, 10).map(({ name }) => `'${name}'`).join(', ') || 'none'; // prettier-ignore
+function requireMemory({ assembler }: Assembled, { graph }: OnnxModel, fileBytes: number, where: string): void {
+  const external = [...graph.initializers.values()].filter((tensor) => tensor.external !== undefined);
+  const stored = fileBytes + 4 * external.reduce((sum, { dims }) => sum + elementsOf(dims), 0);
+  const { parameters } = assembler.check();
+  if (4 * parameters <= 2 * stored + FREE_BYTES) return;
+  throw new PcqatError('ERR_UNSUPPORTED', `its layers have ${parameters} parameters, far more than the file holds`, {
+    where,
+    remedy: 'Give every layer its own weights.',
+  });
 }
 
 /** One pass over the nodes, with one idea of the input's layout. */
@@ -204,7 +160,15 @@ class Import {
         open.delete(top.node);
       }
     }
-    return [...found];
+    // Constants first: what reads a value may be looked at together with it, and must be known by then.
+    const moving = new Set([input]);
+    const [constant, other]: [OnnxNode[], OnnxNode[]] = [[], []];
+    for (const node of found) {
+      const isMoving = node.inputs.some((name) => moving.has(name));
+      if (isMoving) for (const name of node.outputs) moving.add(name);
+      (isMoving ? other : constant).push(node);
+    }
+    return [...constant, ...other];
   }
 
   /** Returns the number of problems found. */

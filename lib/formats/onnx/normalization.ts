@@ -62,6 +62,16 @@ export function applyConstant(
   return { ...unbounded(value), node: context.affine(name, target.node, gamma, beta) };
 }
 
+/** Gives a constant to the layer before it as its bias, where that expects one and has a value per channel. */
+export function giveBias(context: ImportContext, node: OnnxNode, value: Activation, constant: Constant): Activation | undefined {
+  const expected = context.expectedBiases.get(value.node);
+  if (expected?.reader !== node) return undefined;
+  const target = constantTarget(context, value, constant);
+  if (target?.node !== value.node) return undefined;
+  expected.values = perChannel(constant, target.last);
+  return unbounded(value);
+}
+
 interface Target {
   readonly node: string;
   readonly last: LastAxis;

@@ -1,5 +1,5 @@
 import { convertConstant, convertShape } from './constants.js';
-import type { ImportContext } from './context.js';
+import { type ImportContext, integer, IS_FLOAT, refuse } from './context.js';
 import { convert, convertTransposed } from './convolutions.js';
 import { convertGemm, convertMatMul } from './dense.js';
 import {
@@ -23,7 +23,8 @@ import {
   convertTranspose,
   convertUnsqueeze,
 } from './shape-operators.js';
-import type { OnnxNode } from './types.js';
+import { dataTypeName } from './tensors.js';
+import { DATA_TYPES, type OnnxNode } from './types.js';
 import type { Value } from './values.js';
 
 type Convert = (context: ImportContext, node: OnnxNode) => Value;
@@ -31,12 +32,17 @@ type Convert = (context: ImportContext, node: OnnxNode) => Value;
 /** In inference they pass their input on. */
 const same: Convert = (context, node) => context.activation(node);
 
+const convertCast: Convert = (context, node) => {
+  const to = integer(node, 'to', DATA_TYPES.float);
+  return IS_FLOAT.has(to) ? context.activation(node) : refuse(`it converts to ${dataTypeName(to)}`, 'Keep activations in floating point.');
+};
+
 /** Operators of ONNX that are taken. Those whose inputs are all constants are computed before. */
 export const OPERATORS: ReadonlyMap<string, Convert> = new Map<string, Convert>([
   ['Add', convertArithmetic],
   ['AveragePool', convertPool],
   ['BatchNormalization', convertBatchNorm],
-  ['Cast', same],
+  ['Cast', convertCast],
   ['Clip', convertClip],
   ['Concat', convertConcat],
   ['Constant', convertConstant],

@@ -96,6 +96,16 @@ describe('damaged ONNX files', () => {
     expect(refusals(filled)[0]).to.deep.include({ op: 'ConstantOfShape' });
   });
 
+  it('do not copy one weight, or one number, without end', () => {
+    const shared = Array.from({ length: 3000 }, (_, i) => ['Conv', [i === 0 ? 'x' : `t${i - 1}`, 'w'], `t${i}`] as const);
+    const many = onnxFile([256, 1, 1], shared, [weights('w', [256, 256, 1, 1])]);
+    expectCode(() => readModel(many), 'ERR_UNSUPPORTED', /parameters, far more/);
+    const scaled = onnxFile([2 ** 28], [['Mul', ['x', 's'], 'y']], [floats('s', [], [2])]); // prettier-ignore
+    expectCode(() => readModel(scaled), 'ERR_UNSUPPORTED', /parameters, far more/);
+    const twice = onnxFile([4, 1, 1], shared.slice(0, 2), [weights('w', [4, 4, 1, 1])]);
+    expect(readModel(twice).graph.nodes).to.have.length(3);
+  });
+
   it('with cycles are refused, and long chains are not a problem', () => {
     const cycle = onnxFile([4], [['Add', ['x', 'b'], 'a'], ['Relu', ['a'], 'b'], ['Relu', ['b'], 'y']]); // prettier-ignore
     expectCode(() => readModel(cycle), 'ERR_FORMAT', /depends on itself/);
