@@ -1,15 +1,13 @@
-import { readFile, stat } from 'node:fs/promises';
-import path from 'node:path';
 import { PcqatError } from '../errors.js';
 import { elementCount } from '../graph/shapes.js';
 import type { Shape } from '../graph/types.js';
 import { loadIfInstalled, missingPeer, packageVersion } from './peer.js';
 import { checkedRowCount, portions } from './rows.js';
 import type { OpenRunnerOptions, Runner } from './runner.js';
+import { readArtifacts } from './tfjs-artifacts.js';
 
 /** Rows at a time. */
 const ROWS = 64;
-const MAX_JSON_BYTES = 64 * 2 ** 20;
 
 interface TfTensor {
   readonly shape: readonly number[];
@@ -53,79 +51,16 @@ async function loadTf(part: 'tfjs-layers' | 'tfjs-converter'): Promise<Tf> {
   };
 }
 
-interface ModelJson {
-  readonly modelTopology?: unknown;
-  readonly format?: unknown;
-  readonly weightsManifest?: readonly { readonly paths: readonly string[]; readonly weights: readonly unknown[] }[];
-}
-
-const damaged = (message: string, where: string, cause?: unknown): PcqatError =>
-  new PcqatError('ERR_FORMAT', message, { where, remedy: 'The file is damaged or no tfjs model.', cause });
-
-async function readJson(file: string): Promise<ModelJson> {
-  let text: string;
-  try {
-    if ((await stat(file)).size > MAX_JSON_BYTES) throw damaged(`it has more than ${MAX_JSON_BYTES} bytes`, file);
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    if (cause instanceof PcqatError) throw cause;
-    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
-      where: file,
-      remedy: 'Check the path.',
-      cause,
-    });
-  }
-  try {
-    const json = JSON.parse(text) as ModelJson;
-    if (typeof json === 'object' && json !== null && typeof json.modelTopology === 'object') return json;
-  } catch (cause) {
-    throw damaged(`it is no JSON: ${(cause as Error).message}`, file, cause);
-  }
-  throw damaged('it has no modelTopology', file);
-}
-
-/** The bytes of all weight files, one after the other, as tfjs takes them. */
-async function readWeights({ weightsManifest = [] }: ModelJson, file: string): Promise<{ specs: unknown[]; data: ArrayBuffer }> {
-  const parts: Buffer[] = [];
-  const read = new Set<string>();
-  if (!Array.isArray(weightsManifest)) throw damaged('its weightsManifest is no list', file);
-  for (const group of weightsManifest) {
-    if (!Array.isArray(group?.paths) || !Array.isArray(group.weights)) throw damaged('a group of weights has no paths', file);
-    for (const name of group.paths) {
-      // A model's weights lie beside it; a path that leads elsewhere is not read.
-      if (typeof name !== 'string' || path.isAbsolute(name) || name.split(/[/\\]/).includes('..'))
-        throw damaged(`the path of its weights is ${JSON.stringify(name)}`, file);
-      const weights = path.join(path.dirname(file), name);
-      // A file named many times would be read many times.
-      if (read.has(weights)) throw damaged(`the file of weights '${name}' is named twice`, file);
-      read.add(weights);
-      parts.push(
-        await readFile(weights).catch((cause: unknown) => {
-          throw new PcqatError('ERR_IO', `the weights cannot be read: ${(cause as Error).message}`, { where: weights, cause });
-        }),
-      );
-    }
-  }
-  const bytes = new Uint8Array(Buffer.concat(parts));
-  return { specs: weightsManifest.flatMap(({ weights }) => weights), data: bytes.buffer };
-}
-
 /**
  * Opens a layers or graph model in tfjs.
  *
  * @throws PcqatError `ERR_MISSING_PEER`, `ERR_IO`, `ERR_FORMAT`, `ERR_UNSUPPORTED`, `ERR_SHAPE`
  */
-export async function openTfjs(folderOrFile: string, { exampleShape }: OpenRunnerOptions): Promise<Runner> {
-  const isFolder = await stat(folderOrFile).then(
-    (entry) => entry.isDirectory(),
-    () => false,
-  );
-  const file = isFolder ? path.join(folderOrFile, 'model.json') : folderOrFile;
-  const json = await readJson(file);
-  const isGraph = json.format === 'graph-model' || (json.modelTopology as { node?: unknown }).node !== undefined;
+export async function openTfjs(file: string, { exampleShape }: OpenRunnerOptions): Promise<Runner> {
+  const artifacts = await readArtifacts(file);
+  const isGraph = artifacts.format === 'graph-model' || artifacts.modelTopology['node'] !== undefined;
   const tf = await loadTf(isGraph ? 'tfjs-converter' : 'tfjs-layers');
-  const { specs, data } = await readWeights(json, file);
-  const handler = { load: () => Promise.resolve({ ...json, weightSpecs: specs, weightData: data }) };
+  const handler = { load: () => Promise.resolve(artifacts) };
   const failure = (what: string) => (cause: unknown) => {
     throw new PcqatError('ERR_UNSUPPORTED', `tfjs could not ${what}: ${(cause as Error).message.split('\n')[0]?.slice(0, 500)}`, {
       where: file,

@@ -3,15 +3,16 @@ import path from 'node:path';
 import { PcqatError } from '../errors.js';
 import { readBytes } from '../formats/import/read-bytes.js';
 
-/** What `loadLayersModel` takes from a handler. */
+/** What `loadLayersModel` and `loadGraphModel` take from a handler. */
 export interface Artifacts {
-  readonly modelTopology: object;
+  readonly format?: unknown;
+  readonly modelTopology: Readonly<Record<string, unknown>>;
   readonly weightSpecs: readonly unknown[];
   readonly weightData: ArrayBuffer;
 }
 
 function malformed(file: string, message: string, cause?: unknown): PcqatError {
-  return new PcqatError('ERR_FORMAT', `it is no LayersModel: ${message}`, { where: file, cause });
+  return new PcqatError('ERR_FORMAT', `it is no tfjs model: ${message}`, { where: file, cause });
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -29,9 +30,9 @@ function weightFile(json: string, name: unknown): string {
 }
 
 /**
- * A LayersModel's folder, or its `model.json`, as `loadLayersModel` takes it. What is inside is left to tfjs to check.
+ * A tfjs model's folder, or its `model.json`, as tfjs takes it from a handler. What is inside is left to tfjs to check.
  *
- * @throws PcqatError `ERR_IO` when a file cannot be read, `ERR_FORMAT` when `model.json` has not the form of a LayersModel's
+ * @throws PcqatError `ERR_IO` when a file cannot be read, `ERR_FORMAT` when `model.json` has not the form of a tfjs model's
  */
 export async function readArtifacts(source: string): Promise<Artifacts> {
   const isFolder = await stat(source).then(
@@ -44,16 +45,15 @@ export async function readArtifacts(source: string): Promise<Artifacts> {
     parsed = JSON.parse(Buffer.from(await readBytes(json)).toString('utf8'));
   } catch (cause) {
     if (cause instanceof PcqatError) throw cause;
-    throw malformed(json, 'its JSON cannot be parsed', cause);
+    throw malformed(json, 'no JSON', cause);
   }
-  if (!isRecord(parsed) || !isRecord(parsed.modelTopology) || !Array.isArray(parsed.weightsManifest)) {
-    throw malformed(json, 'it needs a modelTopology and a weightsManifest');
-  }
+  if (!isRecord(parsed) || !isRecord(parsed.modelTopology)) throw malformed(json, 'it has no modelTopology');
+  if (!Array.isArray(parsed.weightsManifest)) throw malformed(json, 'its weightsManifest is no list');
   const weightSpecs: unknown[] = [];
   const files: string[] = [];
   for (const group of parsed.weightsManifest as unknown[]) {
     if (!isRecord(group) || !Array.isArray(group.paths) || !Array.isArray(group.weights))
-      throw malformed(json, 'its weightsManifest is damaged');
+      throw malformed(json, 'a group of weights has no paths');
     for (const weight of group.weights as unknown[]) weightSpecs.push(weight);
     for (const name of group.paths as unknown[]) files.push(weightFile(json, name));
   }
@@ -63,6 +63,7 @@ export async function readArtifacts(source: string): Promise<Artifacts> {
   for (const file of files) shards.push(await readBytes(file));
   const bytes = Buffer.concat(shards);
   return {
+    ...parsed,
     modelTopology: parsed.modelTopology,
     weightSpecs,
     weightData: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength),
