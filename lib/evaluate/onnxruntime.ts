@@ -2,6 +2,7 @@ import { readBytes } from '../formats/import/read-bytes.js';
 import { readOnnx } from '../formats/onnx/read.js';
 import { DATA_TYPES, type OnnxValueInfo } from '../formats/onnx/types.js';
 import { PcqatError } from '../errors.js';
+import { loadOrt, openOrtSession, runOrtSession } from './ort.js';
 
 /** Options of {@link runOnnx}. */
 export interface RunOnnxOptions {
@@ -19,24 +20,6 @@ export interface RunOnnxOptions {
 
 /** Elements that a model may take and return. */
 export type OnnxData = Float32Array | Int8Array | Uint8Array;
-
-/** The part of onnxruntime-node that is used. */
-interface OrtTensor {
-  readonly data: unknown;
-  readonly dims: readonly number[];
-}
-
-interface OrtSession {
-  readonly inputNames: readonly string[];
-  readonly outputNames: readonly string[];
-  run(feeds: Readonly<Record<string, OrtTensor>>): Promise<Readonly<Record<string, OrtTensor>>>;
-  release(): Promise<void>;
-}
-
-interface Ort {
-  readonly InferenceSession: { create(bytes: Uint8Array, options: object): Promise<OrtSession> };
-  readonly Tensor: new (type: string, data: OnnxData, dims: readonly number[]) => OrtTensor;
-}
 
 const ELEMENTS: ReadonlyMap<number, readonly [type: string, constructor: new (length: number) => OnnxData]> = new Map([
   [DATA_TYPES.float, ['float32', Float32Array]],
@@ -85,8 +68,8 @@ export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: 
   }
   const fixed = input.shape?.[0];
   const atOnce = typeof fixed === 'number' ? fixed : batchSize;
-  const ort = await loadOrt();
-  const session = await openSession(ort, file, where, options);
+  const ort = await loadOrt('runOnnx');
+  const session = await openOrtSession(ort, file, where, settingsOf(options));
   try {
     const rows = x.length / rowSize;
     const outputs: T[] = [];
@@ -97,7 +80,7 @@ export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: 
       // A file with a fixed batch gets rows of zeros to fill it.
       const data = new Elements(size * rowSize);
       data.set(x.subarray(row * rowSize, (row + count) * rowSize));
-      const output = await runOnce(session, new ort.Tensor(type, data, [size, ...dims]), where);
+      const { data: output } = await runOrtSession(session, new ort.Tensor(type, data, [size, ...dims]), where);
       if (!(output instanceof Elements)) throw refuseOutput(where);
       outputs.push(output.subarray(0, (output.length / size) * count) as T);
     }
@@ -131,56 +114,15 @@ function refuseShape({ name }: OnnxValueInfo, where: string): never {
   });
 }
 
-async function loadOrt(): Promise<Ort> {
-  try {
-    const loaded = (await import('onnxruntime-node')) as unknown as Partial<Ort> & { readonly default?: Ort };
-    return loaded.InferenceSession === undefined && loaded.default !== undefined ? loaded.default : (loaded as Ort);
-  } catch (cause) {
-    throw new PcqatError('ERR_MISSING_PEER', 'onnxruntime-node cannot be loaded', {
-      where: 'runOnnx',
-      remedy: 'Run `npm install onnxruntime-node`.',
-      cause,
-    });
-  }
-}
-
-async function openSession(ort: Ort, file: string | Uint8Array, where: string, options: RunOnnxOptions): Promise<OrtSession> {
-  const settings = {
-    executionProviders: ['cpu'],
-    logSeverityLevel: 3,
-    ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
-    ...(options.precise === true ? { extra: { session: { x64quantprecision: '1' } } } : {}),
-  };
-  try {
-    // By its path, as tensors may lie in files beside it.
-    return await ort.InferenceSession.create(file as Uint8Array, settings);
-  } catch (cause) {
-    throw refused(where, cause);
-  }
-}
-
-async function runOnce(session: OrtSession, input: OrtTensor, where: string): Promise<unknown> {
-  const [inputName = '', outputName = ''] = [session.inputNames[0], session.outputNames[0]];
-  try {
-    return (await session.run({ [inputName]: input }))[outputName]?.data;
-  } catch (cause) {
-    throw refused(where, cause);
-  }
-}
+const settingsOf = ({ threads, precise = false }: RunOnnxOptions): object => ({
+  ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+  ...(precise ? { extra: { session: { x64quantprecision: '1' } } } : {}),
+});
 
 function refuseOutput(where: string): PcqatError {
   return new PcqatError('ERR_UNSUPPORTED', 'its output has another element type than its input', {
     where,
     remedy: 'Use one type for both.',
-  });
-}
-
-function refused(where: string, cause: unknown): PcqatError {
-  const [line = ''] = (cause as Error).message.split('\n');
-  return new PcqatError('ERR_UNSUPPORTED', `ONNX Runtime cannot run it: ${line.slice(0, 500)}`, {
-    where,
-    remedy: 'Look at the message of ONNX Runtime.',
-    cause,
   });
 }
 

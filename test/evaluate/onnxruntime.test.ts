@@ -52,7 +52,7 @@ describe('running ONNX files in ONNX Runtime', () => {
     await expectRejection(
       runOnnx(onnxFile([4], [['NoSuchOperator', ['x'], 'y']]), noise(4)),
       'ERR_UNSUPPORTED',
-      /ONNX Runtime.*NoSuchOperator/,
+      /onnxruntime-node.*NoSuchOperator/,
     );
     const two = onnxFile([4], [['Add', ['x', 'z'], 'y']], [], { inputs: [{ name: 'z', type: 'float', shape: [4] }] }); // prettier-ignore
     await expectRejection(runOnnx(two, noise(4)), 'ERR_UNSUPPORTED', /2 inputs/);
