@@ -147,7 +147,7 @@ async function loadOrt(): Promise<Ort> {
 async function openSession(ort: Ort, file: string | Uint8Array, where: string, options: RunOnnxOptions): Promise<OrtSession> {
   const settings = {
     executionProviders: ['cpu'],
-    logSeverityLevel: 3,
+    logSeverityLevel: 4, // errors come as exceptions
     ...(options.threads === undefined ? {} : { intraOpNumThreads: options.threads }),
     ...(options.precise === true ? { extra: { session: { x64quantprecision: '1' } } } : {}),
   };
