@@ -45,7 +45,7 @@ export async function loadOrt(purpose: string): Promise<Ort> {
  */
 export async function openOrtSession(ort: Ort, file: string | Uint8Array, where: string, options: object): Promise<OrtSession> {
   try {
-    return await ort.InferenceSession.create(file, { executionProviders: ['cpu'], logSeverityLevel: 3, ...options });
+    return await ort.InferenceSession.create(file, { executionProviders: ['cpu'], logSeverityLevel: 4, ...options }); // errors come as exceptions
   } catch (cause) {
     throw refused('load', where, cause);
   }

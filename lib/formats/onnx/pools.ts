@@ -1,7 +1,7 @@
 import type { Pair } from '../../graph/types.js';
-import { asImage, asSequence, imageValue, paddedImage, refuseOrder, spatialValue } from './convolutions.js';
+import { asImage, asSequence, imageValue, refuseOrder, spatialValue } from './convolutions.js';
 import { axisIn, type ImportContext, integer, layerName, refuse } from './context.js';
-import { allBorders, fileWindow, type FileWindow, isZero, paddingOf } from './padding.js';
+import { allBorders, fileWindow, type FileWindow, padded, paddingOf } from './padding.js';
 import type { OnnxNode } from './types.js';
 import { activation, type Activation, axisSize, type FileAxis, ownOrder, shapeInOrder } from './values.js';
 
@@ -15,7 +15,8 @@ export function convertPool(context: ImportContext, node: OnnxNode): Activation 
   const borders = allBorders(window);
   const name = layerName(node);
   const padding = paddingOf(size, window, borders);
-  const isExact = padding !== undefined && (isMax || padding === 'valid' || leavesOutZeros(node, window));
+  // TensorFlow's average leaves out what lies outside.
+  const isExact = padding !== undefined && (isMax || padding === 'valid' || integer(node, 'count_include_pad', 0) === 0);
   const sign = value.nonNegative === true ? { nonNegative: true } : {};
   if (isExact && spatial === 1) {
     const pool = { name, inputs: [asSequence(context, input)], poolSize: window.kernel[1], strides: window.strides[1], padding };
@@ -23,22 +24,10 @@ export function convertPool(context: ImportContext, node: OnnxNode): Activation 
     return { ...imageValue(context, made, 1), ...sign };
   }
   if (!isExact) requireZerosThatCount(node, isMax, value, window);
-  const { image } = isExact ? { image: asImage(context, input) } : zerosAround();
+  const image = isExact ? asImage(context, input) : padded(context, `${name}_pad`, asImage(context, input), borders);
   const pool = { name, inputs: [image], poolSize: window.kernel, strides: window.strides, padding: isExact ? padding : ('valid' as const) };
   const made = context.add({ op: isMax ? 'maxPool2d' : 'averagePool2d', ...pool });
   return { ...imageValue(context, made, spatial), ...sign };
-
-  function zerosAround(): { readonly image: string } {
-    // A window the size of `valid` over zeros: `same` is not what is wanted here, even where its zeros are as many.
-    const { image, padding: kind } = paddedImage(context, name, asImage(context, input), size, window, borders);
-    if (kind === 'valid') return { image };
-    return { image: context.add({ op: 'zeroPad2d', name: `${name}_pad`, inputs: [image], padding: borders }) };
-  }
-}
-
-/** TensorFlow's average leaves out what lies outside. */
-function leavesOutZeros(node: OnnxNode, { borders }: FileWindow): boolean {
-  return integer(node, 'count_include_pad', 0) === 0 || isZero(borders);
 }
 
 /** Refuses a pool unless zeros around its input, and then a pool without padding, give the same. */

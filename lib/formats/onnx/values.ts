@@ -46,11 +46,6 @@ export function axisSize(axis: FileAxis): number {
   return axis === 'batch' ? 1 : axis.reduce((product, { size }) => product * size, 1);
 }
 
-/** Sizes of the file's axes without the batch; of the batch 1. */
-export function fileSizes({ axes }: Activation): number[] {
-  return axes.map(axisSize);
-}
-
 /** Our node of `shape` with the file's axes at the places `axisOf` of ours (`'batch'` for the batch). */
 export function activation(node: string, shape: Shape, axisOf: readonly (number | 'batch' | 'one')[]): Activation {
   const dims = shape.map((size) => ({ size }));
