@@ -109,16 +109,27 @@ describe('a session on tfjs', () => {
     expect(relativeDistance(await runTfjs(tf, quantized, data.x), await predict(quantized, data.x))).to.be.at.most(1e-5);
   });
 
-  it('goes on where the native core stopped', async () => {
+  it('goes on where the native core stopped, and the other way round', async () => {
     const options = { train: data, epochs: 2, batchSize: 4, optimizer, seed: 2 };
     const whole = separableNet();
     await fit(whole, options);
-    const part = separableNet();
+    let part = separableNet();
     let start: TrainingState | undefined;
-    await fit(part, { ...options, epochs: 1, callbacks: { onEpoch: (_, state) => void (start = state) } });
-    await fitTfjs(tf, part, { ...options, start: start! });
-    expect(part.optimizer?.step).to.equal(10);
-    expectClose(part, whole);
+    const onTfjs = (model: Model, given: typeof options) => fitTfjs(tf, model, given);
+    for (const [first, second] of [
+      [onTfjs, fit],
+      [fit, onTfjs],
+    ]) {
+      part = separableNet();
+      await first(part, {
+        ...options,
+        epochs: 1,
+        callbacks: { onEpoch: (_: unknown, state: TrainingState) => void (start = state) },
+      } as typeof options);
+      await second(part, { ...options, start: start! } as typeof options);
+      expect(part.optimizer?.step).to.equal(10);
+      expectClose(part, whole);
+    }
     await expectRejection(fitTfjs(tf, part, { ...options, epochs: 3, start: { ...start! }, optimizer: sgd() }), 'ERR_OPTION');
   });
 
