@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { PcqatError } from '../../errors.js';
-import { halfToFloat } from './half.js';
+import { halvesToFloats } from '../float16.js';
 import type { H5Dataset, H5Tree } from './hdf5-reader.js';
 import type { WorkerAnswer, WorkerInput } from './hdf5-worker.js';
 
@@ -146,6 +146,6 @@ export function checkDatasets(datasets: readonly H5Dataset[], size: number, wher
 export function toFloat32({ dtype }: H5Dataset, bytes: Uint8Array): Float32Array {
   const { buffer, byteOffset, byteLength } = bytes;
   if (dtype === 'float64') return Float32Array.from(new Float64Array(buffer, byteOffset, byteLength / 8));
-  if (dtype === 'float16') return halfToFloat(new Uint16Array(buffer, byteOffset, byteLength / 2));
+  if (dtype === 'float16') return halvesToFloats(bytes);
   return new Float32Array(buffer, byteOffset, byteLength / 4);
 }

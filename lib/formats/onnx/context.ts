@@ -1,5 +1,6 @@
 import { elementCount, sameShape } from '../../graph/shapes.js';
 import type { GraphNode, Shape } from '../../graph/types.js';
+import { addAffine, type Affine } from '../import/affine.js';
 import type { ModelAssembler } from '../import/assemble.js';
 import type { ParameterSources } from '../import/types.js';
 import type { ExpectedBias } from './bias.js';
@@ -32,8 +33,6 @@ export function refuseAlways(reason: string, remedy: string): never {
 const LONGEST_LIST = 4096;
 /** All that may be made of fill values, in elements. */
 const LARGEST_FILL = 2 ** 25;
-/** Epsilon and variance of a batch norm that only scales and shifts: their sum is 1 in f32 too. */
-const [EPSILON, VARIANCE] = [2 ** -10, 1 - 2 ** -10];
 
 /** What the handlers of operators work with. */
 export class ImportContext {
@@ -168,14 +167,11 @@ export class ImportContext {
     return this.assembler.add(node, parameters);
   }
 
-  /** A per-channel `factor · x + offset`: a batch norm that changes nothing else. Values are read when parameters are. */
-  affine(name: string, input: string, gamma: () => Float32Array, beta: () => Float32Array): string {
-    const channels = this.assembler.shapeOf(input).at(-1) ?? 1;
-    const filled = (value: number) => (): Float32Array => new Float32Array(channels).fill(value);
-    return this.assembler.add(
-      { op: 'batchNorm', name, inputs: [input], momentum: 0.99, epsilon: EPSILON },
-      { gamma, beta, moving_mean: filled(0), moving_variance: filled(VARIANCE) },
-    );
+  /** `x · scale + shift` per channel. Values are read when parameters are. */
+  affine(name: string, input: string, constants: Affine): string {
+    const { length } = this.assembler.shapeOf(input);
+    if (length > 3) refuse(`its input has ${length} dimensions beside the batch`, 'Use at most 3 where constants are multiplied or added.');
+    return addAffine(this.assembler, name, input, constants);
   }
 
   channels(node: string): number {

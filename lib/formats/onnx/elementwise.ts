@@ -84,10 +84,10 @@ export function convertHardSigmoid(context: ImportContext, node: OnnxNode): Acti
       node: context.add({ op: 'hardSwish', name: layerName(reader), inputs: [value.node] }),
     });
   }
-  const filled = (number: number) => (): Float32Array => new Float32Array(context.channels(value.node)).fill(number);
-  const scaled = context.affine(`${name}_in`, value.node, filled(6 * alpha), filled(6 * beta));
+  const constant = (number: number) => (): Float32Array => Float32Array.of(number);
+  const scaled = context.affine(`${name}_in`, value.node, { scale: constant(6 * alpha), shift: constant(6 * beta) });
   const bounded = context.add({ op: 'relu6', name, inputs: [scaled] });
-  return { ...value, node: context.affine(`${name}_out`, bounded, filled(1 / 6), filled(0)), nonNegative: true };
+  return { ...value, node: context.affine(`${name}_out`, bounded, { scale: constant(1 / 6) }), nonNegative: true };
 }
 
 export function convertSoftmax(context: ImportContext, node: OnnxNode): Activation {
@@ -134,13 +134,13 @@ function withConstant(context: ImportContext, node: OnnxNode, value: Activation,
   const result = applyConstant(context, layerName(node), value, constant, (values) => {
     switch (node.op) {
       case 'Mul':
-        return { gamma: values };
+        return { scale: values };
       case 'Div':
-        return { gamma: change(values, (x) => 1 / x) };
+        return { scale: change(values, (x) => 1 / x) };
       case 'Sub':
-        return isSwapped ? { gamma: change(values, () => -1), beta: values } : { beta: change(values, (x) => -x) };
+        return isSwapped ? { scale: change(values, () => -1), shift: values } : { shift: change(values, (x) => -x) };
       default:
-        return { beta: values };
+        return { shift: values };
     }
   });
   return result ?? refuse(`its constant [${constant.dims.join(', ')}] is not one value per channel`, 'Use one value, or one per channel.');

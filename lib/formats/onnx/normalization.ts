@@ -1,3 +1,4 @@
+import type { Affine } from '../import/affine.js';
 import { refuseOrder } from './convolutions.js';
 import { axisIn, floats, type ImportContext, integer, layerName, number, refuse } from './context.js';
 import { lastShaped } from './dense.js';
@@ -47,19 +48,17 @@ export function perChannel(constant: Constant, { size, entries }: LastAxis): () 
   };
 }
 
-/** `gamma · x + beta` for constants that have one value per channel, or one for all. Undefined when they have others. */
+/** `x · scale + shift` for constants that have one value per channel, or one for all. Undefined when they have others. */
 export function applyConstant(
   context: ImportContext,
   name: string,
   value: Activation,
   constant: Constant,
-  parameters: (values: () => Float32Array) => { readonly gamma?: () => Float32Array; readonly beta?: () => Float32Array },
+  parameters: (values: () => Float32Array) => Affine,
 ): Activation | undefined {
   const target = constantTarget(context, value, constant);
   if (target === undefined) return undefined;
-  const fill = (number: number) => (): Float32Array => new Float32Array(target.last.size).fill(number);
-  const { gamma = fill(1), beta = fill(0) } = parameters(perChannel(constant, target.last));
-  return { ...unbounded(value), node: context.affine(name, target.node, gamma, beta) };
+  return { ...unbounded(value), node: context.affine(name, target.node, parameters(perChannel(constant, target.last))) };
 }
 
 /** Gives a constant to the layer before it as its bias, where that expects one and has a value per channel. */

@@ -1,4 +1,5 @@
 import { PcqatError } from '../../errors.js';
+import { halfToFloat } from '../float16.js';
 import { type ExternalFiles } from './external.js';
 import { DATA_TYPES, type DataTypeName, type OnnxTensor } from './types.js';
 import { forEachFloat, forEachInteger, malformed, readFields, type WireField } from './wire.js';
@@ -12,7 +13,7 @@ interface ElementType {
 const ELEMENTS: Readonly<Partial<Record<DataTypeName, ElementType>>> = {
   float: { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
   double: { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
-  float16: { bytes: 2, read: (view, at) => halfToNumber(view.getUint16(at, true)) },
+  float16: { bytes: 2, read: (view, at) => halfToFloat(view.getUint16(at, true)) },
   int8: { bytes: 1, read: (view, at) => view.getInt8(at) },
   uint8: { bytes: 1, read: (view, at) => view.getUint8(at) },
   bool: { bytes: 1, read: (view, at) => view.getUint8(at) },
@@ -77,7 +78,7 @@ function listedValues(tensor: OnnxTensor, count: number, name: DataTypeName | un
   if (found !== count) throw malformed(place, `it has ${found} values and not ${count}`);
   const values = name === 'float' ? new Float32Array(count) : new Float64Array(count);
   let next = 0;
-  visitAll((value) => (values[next++] = name === 'float16' ? halfToNumber(value) : value));
+  visitAll((value) => (values[next++] = name === 'float16' ? halfToFloat(value) : value));
   return values;
 }
 
@@ -85,15 +86,6 @@ function visitList(field: number, value: WireField, place: string, visit: (value
   if (field === 4) forEachFloat(value, place, visit);
   else if (field === 5 || field === 7 || field === 11) forEachInteger(value, place, visit);
   else if (field === 10) forEachFloat(value, place, visit, 8);
-}
-
-function halfToNumber(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** Values with their axes in another order: axis `i` of the result is axis `order[i]` of the source. */

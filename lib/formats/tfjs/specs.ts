@@ -1,6 +1,6 @@
 import { PcqatError } from '../../errors.js';
 import { elementCount, MAX_ELEMENTS } from '../../graph/shapes.js';
-import { halfToFloat } from '../keras/half.js';
+import { halvesToFloats } from '../float16.js';
 import { field, isObject, listOf } from '../keras/json.js';
 import type { StoredWeight } from '../keras/layer.js';
 
@@ -66,7 +66,7 @@ export function storedWeight(spec: WeightSpec, bytes: Uint8Array, where: string)
     const { buffer } = new Uint8Array(bytes);
     const stored = quantization?.dtype ?? dtype;
     if (stored === 'float32') return new Float32Array(buffer);
-    if (stored === 'float16') return halfToFloat(new Uint16Array(buffer));
+    if (stored === 'float16') return halvesToFloats(new Uint8Array(buffer));
     const { scale = 1, min = 0 } = quantization ?? {};
     return Float32Array.from(stored === 'uint8' ? new Uint8Array(buffer) : new Uint16Array(buffer), (code) => code * scale + min);
   };

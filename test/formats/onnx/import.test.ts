@@ -145,7 +145,7 @@ describe('ONNX layouts', () => {
 });
 
 describe('ONNX operators', () => {
-  it('constants per channel become biases behind a layer without one, else batch norms', () => {
+  it('constants per channel become biases behind a layer without one, else depthwise convolutions of one tap', () => {
     const file = onnxFile(
       [3, 4, 5],
       [
@@ -156,7 +156,7 @@ describe('ONNX operators', () => {
       [weights('w', [4, 3, 1, 1]), weights('bias', [4, 1, 1])],
     );
     const model = readModel(file);
-    expect(ops(model)).to.equal('input conv2d batchNorm');
+    expect(ops(model)).to.equal('input conv2d depthwiseConv2d');
     expect(model.tensors.get('c_node/bias')?.data).to.deep.equal(new Float32Array(weights('bias', [4]).data.buffer));
   });
 
@@ -180,7 +180,7 @@ describe('ONNX operators', () => {
       ).to.be.below(TOLERANCE);
     }
     const other = pieces([['Mul', ['x', 'c'], 'm'], ['Div', ['m', 'three'], 'y']]); // prettier-ignore
-    expect(ops(readModel(other))).to.equal('input batchNorm relu6 multiply batchNorm');
+    expect(ops(readModel(other))).to.equal('input depthwiseConv2d relu6 multiply depthwiseConv2d');
   });
 
   it('a bias may come from a node that is computed', () => {
