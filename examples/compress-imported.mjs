@@ -123,7 +123,7 @@ const bytes = await readFile(options.out);
 const { accuracy } = await evaluateInt8(readTflite(bytes), test);
 const { ok } = await verifyExport(bytes, certificate);
 const base = options.out.replace(/\.tflite$/, '');
-await writeCHeader(`${base}.h`, bytes, { name: 'compressed_model' });
+await writeCHeader(bytes, `${base}.h`, { name: 'compressed_model' });
 const original = encodeTflite(convertToFloat(model)).length;
 console.log(`int8: ${percent(accuracy)}; ${original} bytes as a float file, ${bytes.length} now; verified: ${ok}`);
 console.log(`written: ${options.out}, ${base}.certificate.json, ${base}.h`);

@@ -33,11 +33,11 @@ type Writers = Readonly<Partial<Record<ExportFormat, () => Promise<WriteExport>>
 const WRITERS: Readonly<Record<Exclude<ExportFormat, 'tflite'>, () => Promise<WriteExport>>> = {
   onnx: async () => {
     const { writeOnnx } = await import('../formats/onnx/write.js');
-    return ({ tflite, stem }) => one(`${stem}.onnx`, (file) => writeOnnx(file, tflite));
+    return ({ tflite, stem }) => one(`${stem}.onnx`, (file) => writeOnnx(tflite, file));
   },
   'onnx-float': async () => {
     const { writeOnnx } = await import('../formats/onnx/write.js');
-    return ({ model, stem }) => one(`${stem}-float.onnx`, (file) => writeOnnx(file, stripQuantization(model)));
+    return ({ model, stem }) => one(`${stem}-float.onnx`, (file) => writeOnnx(stripQuantization(model), file));
   },
   tfjs: async () => {
     const { writeTfjs } = await import('../formats/tfjs/write.js');
@@ -50,7 +50,7 @@ const WRITERS: Readonly<Record<Exclude<ExportFormat, 'tflite'>, () => Promise<Wr
   'c-header': async () => {
     const { writeCHeader } = await import('../formats/c-header/write.js');
     const nameOf = (stem: string): string => `${basename(stem).replaceAll('-', '_')}_model`;
-    return ({ bytes, stem }) => one(`${stem}.h`, (file) => writeCHeader(file, bytes, { name: nameOf(stem) }));
+    return ({ bytes, stem }) => one(`${stem}.h`, (file) => writeCHeader(bytes, file, { name: nameOf(stem) }));
   },
   'tflite-float': async () => {
     return ({ model, stem }) => one(`${stem}-float.tflite`, (file) => writeTflite(convertToFloat(model), file));

@@ -79,9 +79,9 @@ export function encodeCHeader(bytes: Uint8Array, options: CHeaderOptions = {}): 
  * @example
  * ```ts
  * import { convertToFloat, encodeTflite, writeCHeader, zoo } from 'pcqat';
- * await writeCHeader('model.h', encodeTflite(convertToFloat(zoo.mnistCnn())), { name: 'mnist_model' });
+ * await writeCHeader(encodeTflite(convertToFloat(zoo.mnistCnn())), 'model.h', { name: 'mnist_model' });
  * ```
  */
-export async function writeCHeader(file: string, bytes: Uint8Array, options: CHeaderOptions = {}): Promise<void> {
+export async function writeCHeader(bytes: Uint8Array, file: string, options: CHeaderOptions = {}): Promise<void> {
   await atomicWrite(file, encodeCHeader(bytes, options));
 }

@@ -67,7 +67,8 @@ export async function detectFormat(file: string): Promise<ImportFormat> {
  * as a Graph: activations NHWC, kernels HWIO, batch normalization kept.
  *
  * @throws UnsupportedNodesError (`ERR_UNSUPPORTED`) listing every node that cannot be taken
- * @throws PcqatError `ERR_IO`, `ERR_FORMAT`, `ERR_NON_FINITE`, `ERR_SHAPE`, `ERR_GRAPH` for a file that is missing or wrong
+ * @throws PcqatError `ERR_IO`, `ERR_FORMAT`, `ERR_NON_FINITE`, `ERR_SHAPE`, `ERR_GRAPH` for a file that is missing or wrong; `ERR_OPTION` for
+ *   several inputs or outputs without a choice, or an unknown name; `ERR_MISSING_PEER` for Keras files without `h5wasm`
  * @example
  * ```ts
  * import { importModel, PcqatError } from 'pcqat';

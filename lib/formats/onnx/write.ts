@@ -50,20 +50,20 @@ export function encodeOnnx(model: Model | TfliteModel, options: OnnxOptions = {}
 /**
  * Writes an ONNX file; see {@link encodeOnnx}. The file appears complete or not at all.
  *
- * @param file - its path
  * @param model - the model, or a promise of it (so that `convertToInt8(…)` can be passed directly)
+ * @param file - its path
  * @throws PcqatError `ERR_IO` when the file cannot be written; else as {@link encodeOnnx}.
  * @example
  * ```ts
  * import { importModel, writeOnnx, zoo } from 'pcqat';
- * await writeOnnx('lenet5.onnx', zoo.lenet5());
+ * await writeOnnx(zoo.lenet5(), 'lenet5.onnx');
  * const { model } = await importModel('lenet5.onnx');
  * console.log(model.graph.nodes.length);
  * ```
  */
 export async function writeOnnx(
-  file: string,
   model: Model | TfliteModel | Promise<Model | TfliteModel>,
+  file: string,
   options: OnnxOptions = {},
 ): Promise<void> {
   await atomicWrite(file, encodeOnnx(await model, options));

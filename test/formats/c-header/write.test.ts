@@ -63,7 +63,7 @@ static const unsigned int tiny_len = 13;
       }
       return inTemporaryFolder(async (folder) => {
         const [source, program] = [path.join(folder, `main.${extension}`), path.join(folder, 'main')];
-        await writeCHeader(path.join(folder, 'model.h'), bytes, { name: 'keyword_model' });
+        await writeCHeader(bytes, path.join(folder, 'model.h'), { name: 'keyword_model' });
         writeFileSync(source, PROGRAM);
         execFileSync(compiler, [standard, ...WARNINGS, source, '-o', program]);
         expect(new Uint8Array(execFileSync(program))).to.deep.equal(bytes);
@@ -78,13 +78,13 @@ static const unsigned int tiny_len = 13;
     expectCode(() => encodeCHeader(bytes, { name: 7 as unknown as string }), 'ERR_OPTION', /identifier/);
     expectCode(() => encodeCHeader(new Uint8Array()), 'ERR_OPTION', /no bytes/);
     expectCode(() => encodeCHeader('text' as unknown as Uint8Array), 'ERR_DTYPE');
-    await expectRejection(writeCHeader('no-such-folder/model.h', bytes), 'ERR_IO', /no-such-folder/);
+    await expectRejection(writeCHeader(bytes, 'no-such-folder/model.h'), 'ERR_IO', /no-such-folder/);
   });
 
   it('writes a megabyte in one piece', () =>
     inTemporaryFolder(async (folder) => {
       const file = path.join(folder, 'model.h');
-      await writeCHeader(file, new Uint8Array(2 ** 20).fill(255));
+      await writeCHeader(new Uint8Array(2 ** 20).fill(255), file);
       expect(readFileSync(file, 'utf8').match(/0xff/g)).to.have.length(2 ** 20);
     }));
 });

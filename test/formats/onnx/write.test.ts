@@ -219,9 +219,9 @@ describe('writing ONNX files', () => {
     const folder = mkdtempSync(path.join(tmpdir(), 'pcqat-onnx-'));
     try {
       const file = path.join(folder, 'model.onnx');
-      await writeOnnx(file, Promise.resolve(zoo.lenet5()));
+      await writeOnnx(Promise.resolve(zoo.lenet5()), file);
       expect(new Uint8Array(readFileSync(file))).to.deep.equal(encodeOnnx(zoo.lenet5()));
-      await expectRejection(writeOnnx(path.join(folder, 'missing', 'model.onnx'), zoo.lenet5()), 'ERR_IO', /folder/);
+      await expectRejection(writeOnnx(zoo.lenet5(), path.join(folder, 'missing', 'model.onnx')), 'ERR_IO', /folder/);
     } finally {
       rmSync(folder, { recursive: true });
     }
