@@ -35,9 +35,10 @@ class Conv2d final : public Operation {
     accumulator_bytes_ = fused_ == nullptr ? kPositions * accumulator_stride_ * 4 : 0;
     if (!direct_) {
       patch_bytes_ = kPositions * patch_stride_ + kCopied;
-      line_bytes_ = padded_extent(w_.out_w, w_.stride_w, w_.kernel_w, w_.dilation_w) * w_.in_c;
+      line_bytes_ = scratch_product(op, padded_extent(w_.out_w, w_.stride_w, w_.kernel_w, w_.dilation_w), w_.in_c);
+      scratch_bytes = patch_bytes_ + scratch_product(op, padded_rows(w_.out_h), line_bytes_) + kCopied;
     }
-    scratch_bytes = accumulator_bytes_ + patch_bytes_ + padded_rows(w_.out_h) * line_bytes_ + kCopied;
+    scratch_bytes += accumulator_bytes_;
     work = w_.out_h * w_.out_w * w_.out_c * depth_;
     rows = w_.out_h;
   }
@@ -79,6 +80,12 @@ class Conv2d final : public Operation {
     std::vector<uint8_t> packed(packable_bytes(op, kernels_.fused->packed_bytes(w_.out_c, depth_)));
     if (kernels_.fused->pack(weights.data(), bias.data(), w_.out_c, depth_, requantizer_.view(), packed.data())) fused_ = kernels_.fused;
     return packed;
+  }
+
+  // Dilations of small inputs can reach arbitrarily far.
+  static int64_t scratch_product(const OperatorView& op, int64_t count, int64_t bytes) {
+    if (count > kMaxProgramBytes / bytes) op.unsupported("a window that reaches this far beyond the input");
+    return count * bytes;
   }
 
   static int64_t padded_extent(int64_t out, int64_t stride, int64_t kernel, int64_t dilation) {

@@ -65,6 +65,12 @@ describe('IntegerSession, bad programs', () => {
   rejects('an output size that does not follow', conv({ y: { shape: [1, 3, 4, 3] } }), 'ERR_FORMAT', /height and width/);
   rejects('grouped convolution', conv({ x: { shape: [1, 4, 4, 4] } }), 'ERR_UNSUPPORTED', /grouped/);
   rejects('a window larger than the input', conv({ options: { padding: 'VALID', dilationWFactor: 9 } }), 'ERR_FORMAT', /window/);
+  rejects(
+    'a window that reaches far beyond the input',
+    conv({ options: { padding: 'SAME', dilationWFactor: 2 ** 20, dilationHFactor: 2 ** 20 } }),
+    'ERR_UNSUPPORTED',
+    /reaches/,
+  );
   rejects('a stride of 0', conv({ options: { strideW: 0 } }), 'ERR_FORMAT', /strideW/);
   rejects('a fractional stride', conv({ options: { strideH: 1.5 } }), 'ERR_FORMAT', /strideH/);
   rejects('a stride that is text', conv({ options: { strideH: '1' } }), 'ERR_FORMAT', /strideH/);
