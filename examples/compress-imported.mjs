@@ -19,8 +19,10 @@ import {
   exportInt8,
   fit,
   importModel,
+  inferShapes,
   loadDataset,
   polynomialDecay,
+  predict,
   projectCodebooks,
   pruneLowMagnitude,
   quantizeAnnotateModel,
@@ -55,15 +57,26 @@ if (file === undefined || options.data === undefined) {
   process.exit(2);
 }
 
-/** A data set of the library by name, or `{ "x": "features.f32[.gz]", "y": [0, 1, …] }` in a JSON file. */
-async function loadData(inputShape) {
-  if (!options.data.endsWith('.json')) return loadDataset(options.data, options.path === undefined ? {} : { path: options.path });
-  const { x, y } = JSON.parse(await readFile(options.data, 'utf8'));
-  const bytes = await readFile(path.resolve(path.dirname(options.data), x));
-  const raw = x.endsWith('.gz') ? gunzipSync(bytes) : bytes;
-  return split(arrayDataset({ name: path.basename(options.data), x: new Float32Array(new Uint8Array(raw).buffer), y, inputShape }), {
-    test: 0.3,
+/** The classes that the imported model gives: without labels, the compressed model is measured by how often it agrees. */
+async function ownLabels(model, x) {
+  const outputs = await predict(model, x);
+  const classes = inferShapes(model.graph).get(model.graph.nodes.at(-1).name)[0];
+  return Array.from({ length: outputs.length / classes }, (_, row) => {
+    const values = outputs.subarray(row * classes, (row + 1) * classes);
+    return values.indexOf(Math.max(...values));
   });
+}
+
+/** A data set of the library by name, or `{ "x": "features.f32[.gz]", "y": [0, 1, …] }` in a JSON file; `y` may be left out. */
+async function loadData(model, inputShape) {
+  if (!options.data.endsWith('.json')) return loadDataset(options.data, options.path === undefined ? {} : { path: options.path });
+  const { x: file, y } = JSON.parse(await readFile(options.data, 'utf8'));
+  const bytes = await readFile(path.resolve(path.dirname(options.data), file));
+  const raw = file.endsWith('.gz') ? gunzipSync(bytes) : bytes;
+  const x = new Float32Array(new Uint8Array(raw).buffer);
+  const scaled = x.map((value) => value * Number(options.scale));
+  const data = arrayDataset({ name: path.basename(options.data), x, y: y ?? (await ownLabels(model, scaled)), inputShape });
+  return split(data, { test: 0.3 });
 }
 
 /** The values as the model wants them: times `--scale`, in its input's shape. */
@@ -80,7 +93,7 @@ const { model, format } = await importModel(file, {
   ...(options.output === undefined ? {} : { output: options.output }),
 });
 const { shape } = model.graph.nodes[0];
-const parts = await loadData(shape);
+const parts = await loadData(model, shape);
 const [train, validation, test] = [parts.train, parts.validation, parts.test].map((part) => prepared(part, shape));
 const epochs = Number(options.epochs);
 const optimizer = adam({ learningRate: Number(options['learning-rate']) });
