@@ -14,6 +14,11 @@ export interface Timing {
 export interface InterleaveOptions {
   /** Pause after every turn in milliseconds, so that threads of one candidate that spin for work do not slow the next down. Default 0. */
   readonly restMs?: number;
+  /**
+   * Runs of a turn before the one that counts. Training is one step after another: after a rest, cores are slow and caches belong to others.
+   * Default 0.
+   */
+  readonly leadIn?: number;
 }
 
 /** A candidate whose time is the mean of `repeat` runs in a row, after one more; for what is short beside waking a thread. */
@@ -42,7 +47,7 @@ async function turn(candidate: Candidate): Promise<number> {
 export async function interleave(
   candidates: readonly Candidate[],
   seconds: number,
-  { restMs = 0 }: InterleaveOptions = {},
+  { restMs = 0, leadIn = 0 }: InterleaveOptions = {},
 ): Promise<Map<string, Timing>> {
   const times = new Map(candidates.map(({ name }) => [name, [] as number[]]));
   for (const candidate of candidates) {
@@ -53,6 +58,7 @@ export async function interleave(
   let rounds = 0;
   while (rounds < 5 || performance.now() < end) {
     for (const candidate of candidates) {
+      for (let i = 0; i < leadIn; i++) await turn(candidate);
       times.get(candidate.name)!.push(await turn(candidate));
       if (restMs > 0) await pause(restMs);
     }

@@ -88,7 +88,7 @@ async function measureNet(net: Net, { stages, threads, seconds, python, note }: 
   const rivals = await prepareRivals(python, { net: rivalNet(model), batch: net.batch, threads, trainable }, note);
   let times: Map<string, Timing>;
   try {
-    times = await interleave([...candidates, ...rivals.candidates], seconds, { restMs: python === undefined ? 0 : REST_MS });
+    times = await interleave([...candidates, ...rivals.candidates], seconds, { restMs: python === undefined ? 0 : REST_MS, leadIn: 1 });
   } finally {
     rivals.stop();
   }

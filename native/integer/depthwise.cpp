@@ -79,10 +79,19 @@ class DepthwiseConv2d final : public Operation {
       return;
     }
     std::memset(line, input_zero_point_, line_bytes_);
-    for (int64_t x = 0; x < w_.in_w; ++x) {
-      const int64_t column = x + w_.pad_left, index = column / w_.stride_w;
-      if (index < part_w_) std::memcpy(line + (column % w_.stride_w * part_w_ + index) * channels, input + x * channels, channels);
+    int64_t part = w_.pad_left % w_.stride_w, index = w_.pad_left / w_.stride_w;
+    for (int64_t x = 0; x < w_.in_w && index < part_w_; ++x, input += channels) {
+      copy(line + (part * part_w_ + index) * channels, input, channels);
+      if (++part == w_.stride_w) part = 0, ++index;
     }
+  }
+
+  // Pieces of a fixed size take a fraction of the library's time for so few bytes.
+  static void copy(int8_t* to, const int8_t* from, int64_t bytes) {
+    constexpr int64_t kPiece = 16;
+    int64_t i = 0;
+    for (; i + kPiece <= bytes; i += kPiece) std::memcpy(to + i, from + i, kPiece);
+    if (i < bytes) std::memcpy(to + i, from + i, bytes - i);
   }
 
   void run_plain(const Frame& frame, const int8_t* input, int64_t first, int64_t last, int8_t* out) const {
