@@ -129,8 +129,7 @@ class Conv2d final : public Operation {
 
   void multiply(const Frame& frame, const int8_t* a, int64_t stride, int64_t count, int8_t* out) const {
     if (fused_ != nullptr) {
-      const Bounds& bounds = requantizer_.bounds;
-      fused_->matmul(a, count, stride, packed_.data(), w_.out_c, depth_, bounds.low, bounds.high, out, w_.out_c);
+      fused_->matmul(a, count, stride, packed_.data(), w_.out_c, depth_, requantizer_.view(), out, w_.out_c);
       return;
     }
     int32_t* acc = reinterpret_cast<int32_t*>(frame.scratch);

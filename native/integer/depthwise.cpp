@@ -55,6 +55,7 @@ class DepthwiseConv2d final : public Operation {
     int8_t* ring = outside + line_bytes_;
     std::memset(outside, input_zero_point_, line_bytes_);
     const DepthwiseRow row{lines, offsets_.data(), w_.kernel_h, w_.kernel_w, w_.stride_w, w_.dilation_w, w_.out_w, w_.out_c};
+    const Requantization parameters = requantizer_.view();
     int64_t next = std::max<int64_t>(w_.row(first, 0), 0);  // first row that was not made yet
     for (int64_t y = first; y < last; ++y, out += w_.out_w * w_.out_c) {
       const int64_t end = std::min(w_.row(y, w_.kernel_h - 1) + 1, w_.in_h);
@@ -65,7 +66,7 @@ class DepthwiseConv2d final : public Operation {
         const int64_t r = w_.row(y, ky);
         lines[ky] = r >= 0 && r < w_.in_h ? ring + r % ring_lines_ * line_bytes_ : outside;
       }
-      fused_->depthwise(row, packed_.data(), requantizer_.bounds.low, requantizer_.bounds.high, out);
+      fused_->depthwise(row, packed_.data(), parameters, out);
     }
   }
 

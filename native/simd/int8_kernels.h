@@ -35,13 +35,13 @@ struct FusedInt8Kernels {
   // As Int8Kernels::pack and matmul, but out[i·ldc + j] is the requantized code.
   int64_t (*packed_bytes)(int64_t n, int64_t k);
   bool (*pack)(const int8_t* weights, const int32_t* bias, int64_t n, int64_t k, const Requantization& parameters, void* packed);
-  void (*matmul)(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, int32_t low, int32_t high, int8_t* out,
-                 int64_t ldc);
+  void (*matmul)(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, const Requantization& parameters,
+                 int8_t* out, int64_t ldc);
   // Weights are [tap][channel], taps row by row.
   int64_t (*depthwise_bytes)(int64_t channels, int64_t kernel_h, int64_t kernel_w);
   bool (*pack_depthwise)(const int8_t* weights, const int32_t* bias, int64_t channels, int64_t kernel_h, int64_t kernel_w,
                          const Requantization& parameters, void* packed);
-  void (*depthwise)(const DepthwiseRow& row, const void* packed, int32_t low, int32_t high, int8_t* out);
+  void (*depthwise)(const DepthwiseRow& row, const void* packed, const Requantization& parameters, int8_t* out);
 };
 
 struct Int8Kernels {

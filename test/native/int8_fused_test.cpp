@@ -63,7 +63,7 @@ void test_product(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kern
   scalar.matmul(a.data(), m, lda, plain.data(), n, k, acc.data(), padded_to_block(n));
   std::vector<int8_t> expected(m * ldc + kGuard, 99), out = expected;
   for (int64_t i = 0; i < m; ++i) scalar.requantize(acc.data() + i * padded_to_block(n), n, c.view(), expected.data() + i * ldc);
-  fused.matmul(a.data(), m, lda, packed.data(), n, k, c.low, c.high, out.data(), ldc);
+  fused.matmul(a.data(), m, lda, packed.data(), n, k, c.view(), out.data(), ldc);
   checks.check(out == expected, name);
 }
 
@@ -97,7 +97,7 @@ void test_row(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels&
   }
   DepthwiseRow row = shape;
   row.lines = lines.data(), row.offsets = offsets.data();
-  fused.depthwise(row, packed.data(), c.low, c.high, out.data());
+  fused.depthwise(row, packed.data(), c.view(), out.data());
   checks.check(out == expected, name);
 }
 

@@ -4,7 +4,8 @@
 // 4L + i of vector q is channel 16L + 4q + i. Blocks of fewer channels hold them in natural order, in as few vectors as they need.
 //
 // TFLite rounds twice: h = (x·m + 2^30) >> 31, then r = h / 2^s with halves away from zero, plus the zero point. With s ≥ 1 and all
-// sums below 2^31 the second part is (h + 2^(s−1) + (zero point << s) − (h < 0)) >> s. `make_block` checks that.
+// sums below 2^31 the second part is (h + 2^(s−1) + (zero point << s) − (h < 0)) >> s. `make_block` checks that. Where the lower bound
+// is the zero point or above (ReLU), negative numbers all become the bound, so that −(h < 0) changes nothing and is left out.
 #pragma once
 
 #include <string.h>
@@ -17,7 +18,12 @@ constexpr int64_t kFusedBlock = 64;
 
 struct FusedBlock {
   int32_t bias[kFusedBlock], multiplier[kFusedBlock], shift[kFusedBlock], round[kFusedBlock];
+  // The multipliers of odd lanes, one lane earlier.
+  int32_t odd_multiplier[kFusedBlock];
 };
+
+// Are negative numbers all below the lower bound?
+static inline bool is_rectified(const Requantization& p) { return p.low >= p.zero_point; }
 
 // Four products of unsigned and signed bytes per lane. GCC 12 copies the sum around the intrinsic, which costs the front end more than
 // the product does.
@@ -54,6 +60,9 @@ static bool make_block(FusedBlock& block, int64_t first, int64_t count, int64_t 
     block.shift[position] = static_cast<int32_t>(shift);
     block.round[position] = static_cast<int32_t>(round);
   }
+  for (int64_t position = 0; position < kFusedBlock; ++position) {
+    block.odd_multiplier[position] = position % 2 == 0 ? block.multiplier[position + 1] : 0;
+  }
   return true;
 }
 
@@ -62,18 +71,19 @@ struct FusedConstants {
 };
 
 static inline FusedConstants fused_constants(const FusedBlock& block, int v) {
-  const __m512i multiplier = _mm512_loadu_si512(block.multiplier + 16 * v);
-  return {multiplier, _mm512_srli_epi64(multiplier, 32), _mm512_loadu_si512(block.shift + 16 * v),
-          _mm512_loadu_si512(block.round + 16 * v)};
+  return {_mm512_loadu_si512(block.multiplier + 16 * v), _mm512_loadu_si512(block.odd_multiplier + 16 * v),
+          _mm512_loadu_si512(block.shift + 16 * v), _mm512_loadu_si512(block.round + 16 * v)};
 }
 
+template <bool kRectified>
 static inline __m512i fused_requantize(__m512i x, const FusedConstants& c) {
   const __m512i half = _mm512_set1_epi64(int64_t{1} << 30);
   const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, c.multiplier), half);
   const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), c.odd_multiplier), half);
   const __m512i high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
-  const __m512i sign = _mm512_srai_epi32(high, 31);  // −1 for negative numbers
-  return _mm512_srav_epi32(_mm512_add_epi32(_mm512_add_epi32(high, c.round), sign), c.shift);
+  __m512i sum = _mm512_add_epi32(high, c.round);
+  if constexpr (!kRectified) sum = _mm512_add_epi32(sum, _mm512_srai_epi32(high, 31));  // −1 for negative numbers
+  return _mm512_srav_epi32(sum, c.shift);
 }
 
 // The bytes of four requantized vectors in interleaved order, bounded.

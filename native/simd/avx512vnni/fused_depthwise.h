@@ -76,14 +76,15 @@ static inline void start_sums(__m512i (&sums)[4], const FusedBlock& block) {
   for (int q = 0; q < 4; ++q) sums[q] = _mm512_loadu_si512(block.bias + 16 * q);
 }
 
+template <bool kRectified>
 static inline void finish_sums(__m512i (&sums)[4], const FusedBlock& block, __m512i low, __m512i high, int64_t count, int8_t* out) {
 #pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) sums[q] = fused_requantize(sums[q], fused_constants(block, q));
+  for (int q = 0; q < 4; ++q) sums[q] = fused_requantize<kRectified>(sums[q], fused_constants(block, q));
   store_first(out, fused_bytes_of(sums[0], sums[1], sums[2], sums[3], low, high), count);
 }
 
 // 3×3 windows without dilation and with a stride of 1 or 2: the next output sees the last column, or columns, again.
-template <int kStride>
+template <bool kRectified, int kStride>
 static void depthwise_of_three(const DepthwiseRow& row, int64_t channel, int64_t count, const FusedBlock& block, const int8_t* weights,
                                __m512i low, __m512i high, int8_t* out) {
   const int8_t* const* lines = row.lines;
@@ -97,13 +98,14 @@ static void depthwise_of_three(const DepthwiseRow& row, int64_t channel, int64_t
     add_column(sums, first, weights);
     add_column(sums, second, weights + 256);
     add_column(sums, third, weights + 512);
-    finish_sums(sums, block, low, high, count, out);
+    finish_sums<kRectified>(sums, block, low, high, count, out);
     first = kStride == 1 ? second : third;
     if (x + 1 < row.out_w) second = kStride == 1 ? third : fused_column<3>(lines, offsets[1] + channel + step, mask);
   }
 }
 
 // One block of outputs, of any window, at an offset from the start of the line.
+template <bool kRectified>
 static inline void depthwise_of_any(const DepthwiseRow& row, int64_t offset, int64_t count, const FusedBlock& block, const int8_t* weights,
                                     __m512i low, __m512i high, int8_t* out) {
   const __mmask64 mask = first_bytes(count);
@@ -120,18 +122,17 @@ static inline void depthwise_of_any(const DepthwiseRow& row, int64_t offset, int
       }
     }
   }
-  finish_sums(sums, block, low, high, count, out);
+  finish_sums<kRectified>(sums, block, low, high, count, out);
 }
 
-static void fused_depthwise(const DepthwiseRow& row, const void* packed, int32_t low, int32_t high, int8_t* out) {
-  const __m512i lows = _mm512_set1_epi8(static_cast<char>(low)), highs = _mm512_set1_epi8(static_cast<char>(high));
-  const char* block = static_cast<const char*>(packed);
+template <bool kRectified>
+static void depthwise_row(const DepthwiseRow& row, const char* block, __m512i lows, __m512i highs, int8_t* out) {
   const int64_t values = row.out_w * row.channels;
   if (is_narrow(row.channels)) {
     const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(block);
     const int8_t* weights = reinterpret_cast<const int8_t*>(block + sizeof(FusedBlock));
     for (int64_t i = 0; i < values; i += kFusedBlock) {
-      depthwise_of_any(row, i, values - i, constants, weights, lows, highs, out + i);
+      depthwise_of_any<kRectified>(row, i, values - i, constants, weights, lows, highs, out + i);
     }
     return;
   }
@@ -141,13 +142,20 @@ static void fused_depthwise(const DepthwiseRow& row, const void* packed, int32_t
     const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(block);
     const int8_t* weights = reinterpret_cast<const int8_t*>(block + sizeof(FusedBlock));
     if (stride == 1) {
-      depthwise_of_three<1>(row, c, count, constants, weights, lows, highs, out + c);
+      depthwise_of_three<kRectified, 1>(row, c, count, constants, weights, lows, highs, out + c);
     } else if (stride == 2) {
-      depthwise_of_three<2>(row, c, count, constants, weights, lows, highs, out + c);
+      depthwise_of_three<kRectified, 2>(row, c, count, constants, weights, lows, highs, out + c);
     } else {
-      for (int64_t i = c; i < values; i += row.channels) depthwise_of_any(row, i, count, constants, weights, lows, highs, out + i);
+      for (int64_t i = c; i < values; i += row.channels)
+        depthwise_of_any<kRectified>(row, i, count, constants, weights, lows, highs, out + i);
     }
   }
+}
+
+static void fused_depthwise(const DepthwiseRow& row, const void* packed, const Requantization& p, int8_t* out) {
+  const __m512i low = _mm512_set1_epi8(static_cast<char>(p.low)), high = _mm512_set1_epi8(static_cast<char>(p.high));
+  const auto run = is_rectified(p) ? depthwise_row<true> : depthwise_row<false>;
+  run(row, static_cast<const char*>(packed), low, high, out);
 }
 
 }  // namespace pcqat::avx512vnni

@@ -43,7 +43,7 @@ static bool pack_fused(const int8_t* weights, const int32_t* bias, int64_t n, in
   return true;
 }
 
-template <int R, int V>
+template <bool kRectified, int R, int V>
 static inline void fused_tile(const int8_t* a, int64_t lda, const char* block, int64_t group_count, int64_t columns, __m512i low,
                               __m512i high, int8_t* out, int64_t ldc) {
   const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(block);
@@ -73,7 +73,7 @@ static inline void fused_tile(const int8_t* a, int64_t lda, const char* block, i
   for (int v = 0; v < V; ++v) {
     const FusedConstants c = fused_constants(constants, v);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) sums[r][v] = fused_requantize(sums[r][v], c);
+    for (int r = 0; r < R; ++r) sums[r][v] = fused_requantize<kRectified>(sums[r][v], c);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -93,34 +93,40 @@ static inline void fused_tile(const int8_t* a, int64_t lda, const char* block, i
   }
 }
 
-template <int V>
+template <bool kRectified, int V>
 static void fused_columns(const int8_t* a, int64_t m, int64_t lda, const char* block, int64_t group_count, int64_t columns, __m512i low,
                           __m512i high, int8_t* out, int64_t ldc) {
   // Narrow blocks take more rows, so that as many sums are under way.
   constexpr int kRowsHere = V <= 2 ? 2 * kFusedRows : kFusedRows;
   int64_t i = 0;
   for (; i + kRowsHere <= m; i += kRowsHere) {
-    fused_tile<kRowsHere, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
+    fused_tile<kRectified, kRowsHere, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
   }
-  for (; i + 3 <= m; i += 3) fused_tile<3, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
-  for (; i < m; ++i) fused_tile<1, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
+  for (; i + 3 <= m; i += 3) fused_tile<kRectified, 3, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
+  for (; i < m; ++i) fused_tile<kRectified, 1, V>(a + i * lda, lda, block, group_count, columns, low, high, out + i * ldc, ldc);
 }
 
-static void fused_matmul(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, int32_t low, int32_t high,
+template <bool kRectified>
+static void fused_blocks(const int8_t* a, int64_t m, int64_t lda, const char* block, int64_t n, int64_t k, __m512i low, __m512i high,
                          int8_t* out, int64_t ldc) {
-  const int64_t group_count = fused_groups(k);
-  const __m512i lows = _mm512_set1_epi8(static_cast<char>(low)), highs = _mm512_set1_epi8(static_cast<char>(high));
-  const char* block = static_cast<const char*>(packed);
+  const int64_t groups = fused_groups(k);
   for (int64_t j = 0; j < n; j += kFusedBlock) {
     const int64_t columns = n - j < kFusedBlock ? n - j : kFusedBlock;
     switch (fused_vectors(columns)) {
-      case 1: fused_columns<1>(a, m, lda, block, group_count, columns, lows, highs, out + j, ldc); break;
-      case 2: fused_columns<2>(a, m, lda, block, group_count, columns, lows, highs, out + j, ldc); break;
-      case 3: fused_columns<3>(a, m, lda, block, group_count, columns, lows, highs, out + j, ldc); break;
-      default: fused_columns<4>(a, m, lda, block, group_count, columns, lows, highs, out + j, ldc);
+      case 1: fused_columns<kRectified, 1>(a, m, lda, block, groups, columns, low, high, out + j, ldc); break;
+      case 2: fused_columns<kRectified, 2>(a, m, lda, block, groups, columns, low, high, out + j, ldc); break;
+      case 3: fused_columns<kRectified, 3>(a, m, lda, block, groups, columns, low, high, out + j, ldc); break;
+      default: fused_columns<kRectified, 4>(a, m, lda, block, groups, columns, low, high, out + j, ldc);
     }
     block += fused_block_bytes(columns, k);
   }
+}
+
+static void fused_matmul(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, const Requantization& p,
+                         int8_t* out, int64_t ldc) {
+  const __m512i low = _mm512_set1_epi8(static_cast<char>(p.low)), high = _mm512_set1_epi8(static_cast<char>(p.high));
+  const auto blocks = is_rectified(p) ? fused_blocks<true> : fused_blocks<false>;
+  blocks(a, m, lda, static_cast<const char*>(packed), n, k, low, high, out, ldc);
 }
 
 }  // namespace pcqat::avx512vnni
