@@ -38,7 +38,7 @@ const BATCHES = [1, 64];
 /** Images of a batch are not measured together beyond this many input values: a call would take seconds in the slowest rival. */
 const MOST_VALUES = 5e6;
 /** A turn repeats short calls for about this long. */
-const TURN_MS = 10;
+const TURN_MS = 50;
 /** TFLite's threads spin for up to 2 ms after a call. */
 const REST_MS = 3;
 
