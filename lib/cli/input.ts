@@ -1,19 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { PcqatError } from '../errors.js';
-
-/** The bytes of a file that a command was given. @throws PcqatError `ERR_IO` */
-export async function readInput(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
-      where: file,
-      remedy: 'Check the path.',
-      cause,
-    });
-  }
-}
-
 /** Names in a file are its writer's: control characters must not reach the terminal. */
 // eslint-disable-next-line no-control-regex
 export const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');

@@ -1,4 +1,4 @@
-import { readBytes } from '../formats/import/read-bytes.js';
+import { readBytes } from '../formats/read-bytes.js';
 import { readOnnx } from '../formats/onnx/read.js';
 import { DATA_TYPES, type OnnxValueInfo } from '../formats/onnx/types.js';
 import { PcqatError } from '../errors.js';

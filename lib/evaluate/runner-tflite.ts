@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { PcqatError } from '../errors.js';
+import { readBytes } from '../formats/read-bytes.js';
 import { readTflite } from '../formats/tflite/read.js';
 import type { TfliteTensor } from '../formats/tflite/types.js';
 import { elementCount } from '../graph/shapes.js';
@@ -91,13 +91,7 @@ function valuesOf(bytes: Buffer, { dtype }: TfliteTensor): Int8Array | Uint8Arra
  */
 export async function openTflite(file: string, { threads = 1 }: OpenRunnerOptions): Promise<Runner> {
   const { addon, version } = requireForeignAddon(findForeignAddon(), "the runner 'tflite'");
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
-      where: file,
-      remedy: 'Check the path.',
-      cause,
-    });
-  });
+  const bytes = await readBytes(file);
   const [input, output] = requireSingleBatch(readTflite(bytes, file), file);
   const odd = [input, output].find(({ dtype }) => !['int8', 'uint8', 'float32'].includes(dtype));
   if (odd !== undefined) throw new PcqatError('ERR_UNSUPPORTED', `tensor '${odd.name}' is ${odd.dtype}`, { where: file });

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { PcqatError } from '../errors.js';
-import { readBytes } from '../formats/import/read-bytes.js';
+import { readBytes } from '../formats/read-bytes.js';
 
 /** What `loadLayersModel` and `loadGraphModel` take from a handler. */
 export interface Artifacts {

@@ -1,7 +1,8 @@
 import { inspectTflite, type TensorSummary, type TfliteSummary } from '../../formats/tflite/inspect.js';
 import { percent, thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
-import { printable, readInput } from '../input.js';
+import { readBytes } from '../../formats/read-bytes.js';
+import { printable } from '../input.js';
 
 const scaleText = ({ scale, zeroPoint }: TensorSummary): string => {
   if (scale.length === 0) return '–';
@@ -46,6 +47,6 @@ export function inspectText(file: string, summary: TfliteSummary): string {
 
 /** `pcqat inspect <file.tflite>`. */
 export async function inspectCommand(file: string, options: { readonly json: boolean }): Promise<void> {
-  const summary = inspectTflite(await readInput(file), file);
+  const summary = inspectTflite(await readBytes(file), file);
   process.stdout.write(`${options.json ? JSON.stringify(summary) : inspectText(file, summary)}\n`);
 }

@@ -5,7 +5,8 @@ import { certificatePath, readCertificate } from '../../formats/certificate/file
 import type { Agreement, ExportCertificate } from '../../formats/certificate/schema.js';
 import { thousands } from '../../report/format.js';
 import { alignColumns } from '../../report/table.js';
-import { printable, readInput } from '../input.js';
+import { readBytes } from '../../formats/read-bytes.js';
+import { printable } from '../input.js';
 
 /** Mismatches shown one by one. */
 const SHOWN = 20;
@@ -87,7 +88,7 @@ export async function verifyCommand(
 ): Promise<void> {
   const path = certificateFile ?? certificatePath(file);
   const certificate = await readCertificate(path);
-  const result = await verifyExport(await readInput(file), certificate, options.threads === undefined ? {} : { threads: options.threads });
+  const result = await verifyExport(await readBytes(file), certificate, options.threads === undefined ? {} : { threads: options.threads });
   process.stdout.write(`${options.json ? JSON.stringify(result) : verifyText(file, certificate, result)}\n`);
   if (result.ok) return;
   // What concerns a layer or tensor says more than that the hash of the file differs.

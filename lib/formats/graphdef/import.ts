@@ -2,7 +2,7 @@ import path from 'node:path';
 import { ModelAssembler } from '../import/assemble.js';
 import { attempt, Refusal } from '../import/attempt.js';
 import { ReadBudget } from '../import/budget.js';
-import { readBytes } from '../import/read-bytes.js';
+import { readBytes } from '../read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { findInput, findOutput, inputShapeOf, orderNodes } from './bounds.js';
 import { Constants } from './constants.js';

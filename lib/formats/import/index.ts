@@ -1,6 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { PcqatError } from '../../errors.js';
+import { unreadable } from '../read-bytes.js';
 import type { AssembleFile, ImportCheck, ImportedModel, ImportFormat, ImportOptions } from './types.js';
 
 /** A reader and what it depends on are loaded when its format is used, not before. */
@@ -46,11 +47,7 @@ export async function detectFormat(file: string): Promise<ImportFormat> {
       await handle.close();
     }
   } catch (cause) {
-    throw new PcqatError('ERR_IO', `the file cannot be read: ${(cause as Error).message}`, {
-      where: file,
-      remedy: 'Check the path.',
-      cause,
-    });
+    throw unreadable(file, cause);
   }
   const text = head.toString('latin1');
   const signed = SIGNATURES.find(([, offset, signature]) => text.startsWith(signature, offset));

@@ -1,5 +1,5 @@
 import { PcqatError } from '../../errors.js';
-import { readBytes } from '../import/read-bytes.js';
+import { readBytes } from '../read-bytes.js';
 import type { Assembled, ImportFormat, ImportOptions } from '../import/types.js';
 import { assembleConfig } from './config.js';
 import { H5_ROOT, H5Weights } from './h5-weights.js';

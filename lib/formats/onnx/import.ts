@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { PcqatError } from '../../errors.js';
 import { ModelAssembler } from '../import/assemble.js';
-import { readBytes } from '../import/read-bytes.js';
+import { readBytes } from '../read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { foldConstants } from './constants.js';
 import { ImportContext, layerName, Refusal } from './context.js';

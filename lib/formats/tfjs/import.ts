@@ -1,7 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { PcqatError } from '../../errors.js';
-import { readBytes } from '../import/read-bytes.js';
+import { readBytes, unreadable } from '../read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { field, listOf, parseJson } from '../keras/json.js';
 import { assembleLayers, layersConfig, sizeError, TfjsWeights } from './read-artifacts.js';
@@ -32,7 +32,7 @@ async function modelFile(file: string): Promise<string> {
   try {
     return (await stat(file)).isDirectory() ? path.join(file, 'model.json') : file;
   } catch (cause) {
-    throw ioError(file, cause);
+    throw unreadable(file, cause);
   }
 }
 
@@ -70,7 +70,7 @@ async function sizeOf(shard: string): Promise<number> {
     const found = await stat(shard);
     if (found.isFile()) return found.size;
   } catch (cause) {
-    throw ioError(shard, cause);
+    throw unreadable(shard, cause);
   }
   throw new PcqatError('ERR_FORMAT', 'it is no file', { where: shard });
 }
@@ -88,11 +88,6 @@ async function readInto(shard: string, target: Uint8Array): Promise<void> {
       await file.close();
     }
   } catch (cause) {
-    throw ioError(shard, cause);
+    throw unreadable(shard, cause);
   }
-}
-
-function ioError(file: string, cause: unknown): PcqatError {
-  const message = `the file cannot be read: ${(cause as Error).message}`;
-  return new PcqatError('ERR_IO', message, { where: file, remedy: 'Check the path.', cause });
 }

@@ -4,7 +4,7 @@ import type { Shape } from '../../graph/types.js';
 import { ModelAssembler } from '../import/assemble.js';
 import { attempt, Refusal } from '../import/attempt.js';
 import { ReadBudget } from '../import/budget.js';
-import { readBytes } from '../import/read-bytes.js';
+import { readBytes } from '../read-bytes.js';
 import type { Assembled, ImportOptions } from '../import/types.js';
 import { TfliteContext } from './import-context.js';
 import { isQuantized, SHAPE_OPERATORS, TRANSLATIONS } from './import-operators.js';

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { PcqatError } from '../../errors.js';
+import { readBytes } from '../read-bytes.js';
 import { FlatFile, type FlatTable } from './flat-table.js';
 import * as schema from './schema.js';
 import type { TfliteModel, TfliteOperator, TfliteTensor } from './types.js';
@@ -82,13 +82,7 @@ export function readTflite(bytes: Uint8Array, where = '.tflite bytes'): TfliteMo
  * ```
  */
 export async function readTfliteFile(path: string): Promise<TfliteModel> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(path);
-  } catch (cause) {
-    throw new PcqatError('ERR_IO', `Cannot read ${path}: ${(cause as Error).message}`, { where: path, remedy: 'Check the path.', cause });
-  }
-  return readTflite(bytes, path);
+  return readTflite(await readBytes(path), path);
 }
 
 function readBuffer(file: FlatFile, buffer: FlatTable): Uint8Array {
