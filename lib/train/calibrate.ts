@@ -3,7 +3,7 @@ import type { BatchOptions } from '../data/batches.js';
 import type { DataSource } from '../data/types.js';
 import { PcqatError } from '../errors.js';
 import type { ActivationQuantizer } from '../compress/chains.js';
-import { cloneModel, type Model } from '../graph/model.js';
+import { cloneTensor, type Model } from '../graph/model.js';
 import { checkDataset, isDataset } from './check-data.js';
 import { lower } from './lower.js';
 import { adam } from './optimizers.js';
@@ -50,13 +50,23 @@ interface CalibrateRangesOptions extends CalibrateOptions, Partial<BatchOptions>
   readonly open?: OpenSession;
 }
 
-/** A copy whose training forward widens the ranges to the data; nothing that the pass changes reaches the model. */
+/**
+ * The model with ranges of its own, which a training forward widens to the data. All else that the pass changes stays in its session, so the
+ * other arrays are shared.
+ */
 function observerOf(model: Model): Model {
   const observing = ([node, quantizer]: [string, ActivationQuantizer]): [string, ActivationQuantizer] => [
     node,
     quantizer.update === 'none' ? quantizer : { ...quantizer, update: 'runningMinMax' },
   ];
-  return { ...cloneModel(model), quantizers: new Map([...model.quantizers].map(observing)) };
+  const tensors = new Map(model.tensors);
+  for (const node of model.quantizers.keys()) {
+    for (const name of [`${node}:min`, `${node}:max`]) {
+      const range = model.tensors.get(name);
+      if (range !== undefined) tensors.set(name, cloneTensor(range));
+    }
+  }
+  return { ...model, tensors, quantizers: new Map([...model.quantizers].map(observing)) };
 }
 
 /** {@link calibrate} with the order of batches given: `fit` uses the shuffled order of its first epoch. */
