@@ -45,6 +45,7 @@ function packMain() {
     'data',
     'dist',
     'docs',
+    'examples',
     'native',
     'README.md',
     'schema',

@@ -1,7 +1,7 @@
 // Installs the packed packages into an empty folder, as a user gets them, and checks what is in them and that they work.
 // Ends with a line `N passed, M failed`. Dependencies come from npm's cache or the registry.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -116,7 +116,7 @@ check('the package asks for platform packages of exactly its version', () => {
 
 check('the package holds what it must, and nothing else', () => {
   const entries = readdirSync(installed).sort().join(' ');
-  const expected = 'CHANGELOG.md CMakeLists.txt LICENSE README.md binding.d.ts data dist docs native package.json schema scripts';
+  const expected = 'CHANGELOG.md CMakeLists.txt LICENSE README.md binding.d.ts data dist docs examples native package.json schema scripts';
   must(entries === expected, `${entries}\ninstead of\n${expected}`);
   const files = readdirSync(installed, { recursive: true });
   for (const file of [
@@ -161,27 +161,32 @@ check('`pcqat info` works and names the version', () => {
   must(status === 0 && stdout.includes(version), stdout + stderr);
 });
 
-check('types resolve for a strict user', () => {
-  writeFileSync(
-    path.join(folder, 'user.ts'),
-    `import { nativeInfo, zoo, type Model } from 'pcqat';\nimport { fitTfjs } from 'pcqat/tfjs';\nexport const fit: unknown = fitTfjs;\nexport const model: Model = zoo.lenet5();\nexport const isa: string = nativeInfo().isa;\n`,
-  );
+/** Compiles a file as a strict user of the package does. */
+function compile(name, source, ...flags) {
+  writeFileSync(path.join(folder, name), source);
   const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const args = [
-    '--noEmit',
-    '--strict',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2023',
-    '--types',
-    'node',
-    '--typeRoots',
-    path.join(root, 'node_modules', '@types'),
-    'user.ts',
-  ];
+  const types = ['--types', 'node', '--typeRoots', path.join(root, 'node_modules', '@types')];
+  const args = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', ...types, ...flags, name];
   const { status, stdout } = run(process.execPath, [tsc, ...args], folder);
   must(status === 0, stdout);
+}
+
+check('types resolve for a strict user', () => {
+  compile(
+    'user.ts',
+    `import { nativeInfo, zoo, type Model } from 'pcqat';\nexport const model: Model = zoo.lenet5();\nexport const isa: string = nativeInfo().isa;\n`,
+  );
+});
+
+check('types of pcqat/tfjs resolve beside tfjs', () => {
+  // tfjs-core's own declarations are not strict.
+  symlinkSync(path.join(root, 'node_modules', '@tensorflow'), path.join(folder, 'node_modules', '@tensorflow'));
+  compile(
+    'tfjs-user.ts',
+    `import * as tf from '@tensorflow/tfjs-core';\nimport { zoo } from 'pcqat';\nimport { runTfjs } from 'pcqat/tfjs';\nexport const outputs: Promise<Float32Array> = runTfjs(tf, zoo.lenet5(), new Float32Array(784));\n`,
+    '--skipLibCheck',
+  );
+  unlinkSync(path.join(folder, 'node_modules', '@tensorflow'));
 });
 
 check('without the platform package, one typed error says what to do', () => {

@@ -232,7 +232,7 @@ describe('IntegerSession, bad calls', () => {
       void session.run(new Int8Array(workerData.values));
       parentPort.postMessage('running');`;
     const shape = [1, 64, 64, 32];
-    const program = conv({ x: { shape }, y: { shape: [1, 64, 64, 3] }, w: weights([3, 3, 3, 32]) });
+    const program = conv({ x: { shape }, y: { shape: [1, 64, 64, 3] }, w: weights([3, 15, 15, 32]) });
     const workerData = { path: nativeInfo().path, program, values: 40 * 64 * 64 * 32 };
     for (let i = 0; i < 4; i++) {
       const worker = new Worker(script, { eval: true, workerData });
