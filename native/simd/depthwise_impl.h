@@ -50,30 +50,47 @@ void depthwise(const DepthwiseSpan& s, const float* x, const float* kernel, cons
   });
 }
 
-// T kernel elements at once: their sums stay in registers while the span goes by.
-template <int T, typename Access>
+// T kernel elements of V vectors of channels at once: their sums stay in registers while the span goes by.
+template <int T, int V, typename Access>
 PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access, int64_t first, const float* x, const float* dy,
                                           float* d_kernel) {
-  Vec sum[T];
+  Vec sum[T][V];
   const float* in[T];
   PCQAT_UNROLL for (int t = 0; t < T; ++t) {
-    sum[t] = access.load(d_kernel + s.w_offset[first + t]);
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[t][v] = access.load(d_kernel + s.w_offset[first + t] + v * kLanes);
     in[t] = x + s.x_offset[first + t];
   }
   for (int64_t p = 0; p < s.pixels; ++p) {
-    const Vec gradient = access.load(dy + p * s.y_step);
-    PCQAT_UNROLL for (int t = 0; t < T; ++t) sum[t] = fma(access.load(in[t] + p * s.x_step), gradient, sum[t]);
+    Vec gradient[V];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) gradient[v] = access.load(dy + p * s.y_step + v * kLanes);
+    PCQAT_UNROLL for (int t = 0; t < T; ++t) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[t][v] = fma(access.load(in[t] + p * s.x_step + v * kLanes), gradient[v], sum[t][v]);
+    }
   }
-  PCQAT_UNROLL for (int t = 0; t < T; ++t) access.store(d_kernel + s.w_offset[first + t], sum[t]);
+  PCQAT_UNROLL for (int t = 0; t < T; ++t) {
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) access.store(d_kernel + s.w_offset[first + t] + v * kLanes, sum[t][v]);
+  }
+}
+
+template <int V, typename Access>
+PCQAT_INLINE void depthwise_gradient_channels(const DepthwiseSpan& s, Access access, const float* x, const float* dy, float* d_kernel) {
+  int64_t t = 0;
+  for (; t + 9 <= s.taps; t += 9) depthwise_gradient_taps<9, V>(s, access, t, x, dy, d_kernel);
+  for (; t + 6 <= s.taps; t += 6) depthwise_gradient_taps<6, V>(s, access, t, x, dy, d_kernel);
+  for (; t + 2 <= s.taps; t += 2) depthwise_gradient_taps<2, V>(s, access, t, x, dy, d_kernel);
+  for (; t < s.taps; ++t) depthwise_gradient_taps<1, V>(s, access, t, x, dy, d_kernel);
 }
 
 void depthwise_gradient(const DepthwiseSpan& s, const float* x, const float* dy, float* d_kernel) {
-  for_vectors(s.channels, [&](int64_t c, auto access) {
-    int64_t t = 0;
-    for (; t + 9 <= s.taps; t += 9) depthwise_gradient_taps<9>(s, access, t, x + c, dy + c, d_kernel + c);
-    for (; t + 6 <= s.taps; t += 6) depthwise_gradient_taps<6>(s, access, t, x + c, dy + c, d_kernel + c);
-    for (; t + 2 <= s.taps; t += 2) depthwise_gradient_taps<2>(s, access, t, x + c, dy + c, d_kernel + c);
-    for (; t < s.taps; ++t) depthwise_gradient_taps<1>(s, access, t, x + c, dy + c, d_kernel + c);
+  // Spans are short at small sizes, and finding their taps costs as much as a pixel: two vectors share it where 32 registers hold their
+  // sums.
+  constexpr int kShared = kLanes == 16 ? 2 : 1;
+  int64_t c = 0;
+  for (; c + kShared * kLanes <= s.channels; c += kShared * kLanes) {
+    depthwise_gradient_channels<kShared>(s, Whole{}, x + c, dy + c, d_kernel + c);
+  }
+  for_vectors(s.channels - c, [&](int64_t rest, auto access) {
+    depthwise_gradient_channels<1>(s, access, x + c + rest, dy + c + rest, d_kernel + c + rest);
   });
 }
 
