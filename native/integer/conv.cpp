@@ -114,16 +114,28 @@ class Conv2d final : public Operation {
 
   // The patches of `count` positions from `position` on, counted from the first line.
   void gather(const int8_t* lines, int64_t position, int64_t count, int8_t* patches) const {
+    const int64_t row_step = w_.dilation_h * line_bytes_, column_step = w_.dilation_w * w_.in_c;
     const int64_t joined = w_.dilation_w == 1 ? w_.kernel_w : 1;  // neighbouring taps are copied as one
     const int64_t bytes = joined * w_.in_c;
+    const bool is_one_piece = joined == w_.kernel_w && bytes <= kCopied;
     int64_t y = position / w_.out_w, x = position % w_.out_w;
+    const auto corner_of = [&] { return lines + y * w_.stride_h * line_bytes_ + x * w_.stride_w * w_.in_c; };
+    const int8_t* corner = corner_of();
     for (int64_t i = 0; i < count; ++i, patches += patch_stride_) {
-      const int8_t* corner = lines + y * w_.stride_h * line_bytes_ + x * w_.stride_w * w_.in_c;
       int8_t* patch = patches;
-      for (int64_t ky = 0; ky < w_.kernel_h; ++ky, corner += w_.dilation_h * line_bytes_) {
-        for (int64_t kx = 0; kx < w_.kernel_w; kx += joined, patch += bytes) copy(patch, corner + kx * w_.dilation_w * w_.in_c, bytes);
+      const int8_t* row = corner;
+      if (is_one_piece) {  // of the first layer, where nothing else would be left to do but to count
+        for (int64_t ky = 0; ky < w_.kernel_h; ++ky, row += row_step, patch += bytes) std::memcpy(patch, row, kCopied);
+      } else {
+        for (int64_t ky = 0; ky < w_.kernel_h; ++ky, row += row_step) {
+          for (int64_t kx = 0; kx < w_.kernel_w; kx += joined, patch += bytes) copy(patch, row + kx * column_step, bytes);
+        }
       }
-      if (++x == w_.out_w) x = 0, ++y;
+      corner += w_.stride_w * w_.in_c;
+      if (++x == w_.out_w) {
+        x = 0, ++y;
+        corner = corner_of();
+      }
     }
   }
 
