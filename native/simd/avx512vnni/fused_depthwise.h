@@ -125,18 +125,42 @@ static inline void depthwise_of_any(const DepthwiseRow& row, int64_t offset, int
   finish_sums<kRectified>(sums, block, low, high, count, out);
 }
 
+// 3×3 windows of 32 channels with a stride of 1: a block is two outputs, whose last column is the first of the next two.
+template <bool kRectified>
+static void depthwise_of_pairs(const DepthwiseRow& row, const FusedBlock& block, const int8_t* weights, __m512i low, __m512i high,
+                               int8_t* out) {
+  const int64_t values = row.out_w * row.channels;
+  Column first = fused_column<3>(row.lines, row.offsets[0], first_bytes(values));
+  for (int64_t i = 0; i < values; i += kFusedBlock) {
+    const __mmask64 mask = first_bytes(values - i);
+    const Column second = fused_column<3>(row.lines, row.offsets[1] + i, mask);
+    const Column third = fused_column<3>(row.lines, row.offsets[2] + i, mask);
+    __m512i sums[4];
+    start_sums(sums, block);
+    add_column(sums, first, weights);
+    add_column(sums, second, weights + 256);
+    add_column(sums, third, weights + 512);
+    finish_sums<kRectified>(sums, block, low, high, values - i, out + i);
+    first = third;
+  }
+}
+
 template <bool kRectified>
 static void depthwise_row(const DepthwiseRow& row, const char* block, __m512i lows, __m512i highs, int8_t* out) {
   const int64_t values = row.out_w * row.channels;
+  const int64_t stride = row.kernel_w == 3 && row.kernel_h == 3 && row.dilation_w == 1 ? row.stride_w : 0;
   if (is_narrow(row.channels)) {
     const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(block);
     const int8_t* weights = reinterpret_cast<const int8_t*>(block + sizeof(FusedBlock));
+    if (stride == 1 && row.channels == kFusedBlock / 2) {
+      depthwise_of_pairs<kRectified>(row, constants, weights, lows, highs, out);
+      return;
+    }
     for (int64_t i = 0; i < values; i += kFusedBlock) {
       depthwise_of_any<kRectified>(row, i, values - i, constants, weights, lows, highs, out + i);
     }
     return;
   }
-  const int64_t stride = row.kernel_w == 3 && row.kernel_h == 3 && row.dilation_w == 1 ? row.stride_w : 0;
   for (int64_t c = 0; c < row.channels; c += kFusedBlock, block += depthwise_block_bytes(row.kernel_h, row.kernel_w)) {
     const int64_t count = row.channels - c;
     const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(block);
