@@ -5,10 +5,8 @@ import { checkDataset, isDataset } from '../train/check-data.js';
 import { lower } from '../train/lower.js';
 import { type Loss, softmaxCrossEntropy } from '../train/losses.js';
 import { type Evaluation, evaluateSession } from '../train/metrics.js';
-import { ModelSession } from '../train/model-session.js';
+import { openNativeSession, type OpenSession } from '../train/training-session.js';
 import { openGraphRunner, requireCalibrated, sessionOptions } from './graph-runner.js';
-
-export { requireCalibrated };
 
 /** Options of {@link predict}. */
 export interface PredictOptions {
@@ -43,14 +41,19 @@ export interface EvaluateOptions extends PredictOptions {
  * console.log(loss, accuracy);
  * ```
  */
-export async function evaluate(model: Model, data: DataSource, options: EvaluateOptions = {}): Promise<Evaluation> {
+export function evaluate(model: Model, data: DataSource, options: EvaluateOptions = {}): Promise<Evaluation> {
+  return evaluateWith(openNativeSession, model, data, options);
+}
+
+/** {@link evaluate} on a session of any engine. */
+export async function evaluateWith(open: OpenSession, model: Model, data: DataSource, options: EvaluateOptions): Promise<Evaluation> {
   const { batchSize = 128, loss = softmaxCrossEntropy(), signal } = options;
-  const { program, ...lowered } = lower(model, { loss });
+  const lowered = lower(model, { loss });
   const requirement = { inputShape: lowered.inputShape, outputShape: lowered.outputShape, loss };
   const settings = sessionOptions(options);
   if (isDataset(data)) checkDataset(data, requirement);
   requireCalibrated(model);
-  const session = new ModelSession(model, { program, ...lowered }, settings);
+  const session = open(model, lowered, settings);
   try {
     return await evaluateSession(session, data, { requirement, batchSize, name: 'data', ...(signal === undefined ? {} : { signal }) });
   } finally {

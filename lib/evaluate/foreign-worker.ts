@@ -3,20 +3,12 @@
  * model, and rows of int8 input; writes rows of int8 output to file descriptor 3, since native libraries print on stdout.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-
-/** The part of tfjs-tflite-node's addon that is used. */
-interface Addon {
-  readonly Interpreter: new (
-    model: ArrayBuffer,
-    options: { readonly threads: number },
-  ) => { getInputs(): readonly { data(): unknown }[]; getOutputs(): readonly { data(): unknown }[]; infer(): boolean };
-}
+import { loadTfliteAddon, type TfliteInterpreter } from './tflite-addon.js';
 
 const STDIN = 0;
 const RESULT = 3;
 
-function run(addon: Addon, file: Uint8Array, input: Int8Array): Int8Array {
-  const interpreter = new addon.Interpreter(new Uint8Array(file).buffer, { threads: 1 });
+function run(interpreter: TfliteInterpreter, input: Int8Array): Int8Array {
   const [from, to] = [interpreter.getInputs()[0]?.data(), interpreter.getOutputs()[0]?.data()];
   if (!(from instanceof Int8Array) || !(to instanceof Int8Array) || from.length === 0) throw new Error('input and output are not int8');
   if (input.length % from.length !== 0) throw new Error(`${input.length} values are no whole rows of ${from.length}`);
@@ -30,10 +22,9 @@ function run(addon: Addon, file: Uint8Array, input: Int8Array): Int8Array {
   return output;
 }
 
-const module: { exports: Partial<Addon> } = { exports: {} };
-process.dlopen(module, process.argv[2] ?? '');
-if (module.exports.Interpreter === undefined) throw new Error('the addon is not that of tfjs-tflite-node');
+const { Interpreter } = loadTfliteAddon(process.argv[2] ?? '');
 const message = readFileSync(STDIN);
 const end = 4 + message.readUInt32LE(0);
 const rows = message.subarray(end);
-writeFileSync(RESULT, run(module.exports as Addon, message.subarray(4, end), new Int8Array(rows.buffer, rows.byteOffset, rows.length)));
+const interpreter = new Interpreter(new Uint8Array(message.subarray(4, end)).buffer, { threads: 1 });
+writeFileSync(RESULT, run(interpreter, new Int8Array(rows.buffer, rows.byteOffset, rows.length)));

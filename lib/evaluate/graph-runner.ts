@@ -4,7 +4,8 @@ import type { Model } from '../graph/model.js';
 import { elementCount } from '../graph/shapes.js';
 import { uncalibrated } from '../train/calibrate.js';
 import { lower } from '../train/lower.js';
-import { ModelSession, type ModelSessionOptions } from '../train/model-session.js';
+import type { ModelSessionOptions } from '../train/model-session.js';
+import { openNativeSession, type OpenSession } from '../train/training-session.js';
 import { checkedRowCount, portions } from './rows.js';
 import type { Runner } from './runner.js';
 
@@ -40,14 +41,14 @@ export function requireCalibrated(model: Model): void {
   });
 }
 
-/** A model in a native session that stays open, with whatever masks, codebooks and fake quantization it has. */
-export function openGraphRunner(model: Model, options: InferenceOptions = {}): Runner {
+/** A model in a session that stays open, by default a native one, with whatever masks, codebooks and fake quantization it has. */
+export function openGraphRunner(model: Model, options: InferenceOptions = {}, open: OpenSession = openNativeSession): Runner {
   const lowered = lower(model);
   const settings = sessionOptions(options);
   requireCalibrated(model);
   const { inputShape, outputShape } = lowered;
   const [inputSize, outputSize] = [elementCount(inputShape), elementCount(outputShape)];
-  const session = new ModelSession(model, lowered, settings);
+  const session = open(model, lowered, settings);
   return {
     name: 'pcqat',
     inputShape,

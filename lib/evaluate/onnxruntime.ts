@@ -2,7 +2,9 @@ import { readBytes } from '../formats/read-bytes.js';
 import { readOnnx } from '../formats/onnx/read.js';
 import { DATA_TYPES, type OnnxValueInfo } from '../formats/onnx/types.js';
 import { PcqatError } from '../errors.js';
+import { sessionOptions } from './graph-runner.js';
 import { loadOrt, openOrtSession, runOrtSession } from './ort.js';
+import { concatenated } from './rows.js';
 
 /** Options of {@link runOnnx}. */
 export interface RunOnnxOptions {
@@ -48,13 +50,7 @@ const ELEMENTS: ReadonlyMap<number, readonly [type: string, constructor: new (le
  */
 export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: T, options: RunOnnxOptions = {}): Promise<T> {
   const { batchSize = 32, signal } = options;
-  for (const [name, value] of [
-    ['batchSize', batchSize],
-    ['threads', options.threads ?? 1],
-  ] as const)
-    // prettier-ignore
-    if (!Number.isSafeInteger(value) || value < 1)
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
+  const { maxBatch } = sessionOptions(options.threads === undefined ? { batchSize } : { batchSize, threads: options.threads });
   const where = typeof file === 'string' ? file : 'ONNX bytes';
   const bytes = typeof file === 'string' ? await readBytes(file) : file;
   const input = onlyInput(bytes, where);
@@ -67,7 +63,7 @@ export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: 
     throw new PcqatError('ERR_SHAPE', `x has ${x.length} values, which are no whole rows of ${rowSize}`, { where: 'x' });
   }
   const fixed = input.shape?.[0];
-  const atOnce = typeof fixed === 'number' ? fixed : batchSize;
+  const atOnce = typeof fixed === 'number' ? fixed : maxBatch;
   const ort = await loadOrt('runOnnx');
   const session = await openOrtSession(ort, file, where, settingsOf(options));
   try {
@@ -84,7 +80,7 @@ export async function runOnnx<T extends OnnxData>(file: string | Uint8Array, x: 
       if (!(output instanceof Elements)) throw refuseOutput(where);
       outputs.push(output.subarray(0, (output.length / size) * count) as T);
     }
-    return concatenated(outputs, new Elements(0) as T);
+    return concatenated(outputs, Elements as new (length: number) => T);
   } finally {
     await session.release();
   }
@@ -124,14 +120,4 @@ function refuseOutput(where: string): PcqatError {
     where,
     remedy: 'Use one type for both.',
   });
-}
-
-function concatenated<T extends OnnxData>(parts: readonly T[], none: T): T {
-  const result = new (none.constructor as new (length: number) => T)(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
 }

@@ -27,6 +27,17 @@ export function sameOrder(a: Shape, b: Shape): boolean {
   return sameShape(one, other) || (elementCount(one) === elementCount(other) && (one.length === 1 || other.length === 1));
 }
 
+/** Arrays of one kind, one behind the other. */
+export function concatenated<T extends Float32Array | Int8Array | Uint8Array>(parts: readonly T[], kind: new (length: number) => T): T {
+  const result = new kind(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
+
 /** The rows of `x` in portions. */
 export function* portions(x: Float32Array, rowSize: number, rows: number): Generator<Float32Array> {
   for (let start = 0; start < x.length; start += rows * rowSize) yield x.subarray(start, start + rows * rowSize);

@@ -5,11 +5,11 @@ import { elementCount } from '../graph/shapes.js';
 import { openTfjsSession } from '../tfjs/engine.js';
 import { explained, requireTfjs } from '../tfjs/explain.js';
 import type { Tfjs, TfTensor } from '../tfjs/tfjs.js';
-import { checkDataset, checkExamples, isDataset } from '../train/check-data.js';
-import { lower } from '../train/lower.js';
-import { type Loss, softmaxCrossEntropy } from '../train/losses.js';
-import { type Evaluation, evaluateSession } from '../train/metrics.js';
-import { requireCalibrated } from './graph-runner.js';
+import type { Loss } from '../train/losses.js';
+import type { Evaluation } from '../train/metrics.js';
+import { evaluateWith } from './evaluate.js';
+import { openGraphRunner, sessionOptions } from './graph-runner.js';
+import { checkedRowCount, concatenated, portions } from './rows.js';
 import { readArtifacts } from './tfjs-artifacts.js';
 
 /** What pcqat needs of a model of tfjs: a `LayersModel`, or a `GraphModel` with one input and one output. */
@@ -30,17 +30,6 @@ export interface TfjsRunOptions {
 
 const isModel = (source: Model | LayersModel | object): source is Model => 'graph' in source && 'tensors' in source;
 const isLayersModel = (source: object): source is LayersModel => 'predict' in source && typeof source.predict === 'function';
-
-function batchSizeOf({ batchSize = 128 }: TfjsRunOptions): number {
-  if (Number.isSafeInteger(batchSize) && batchSize >= 1) return batchSize;
-  throw new PcqatError('ERR_OPTION', `batchSize is ${String(batchSize)} but must be an integer of at least 1`, { where: 'batchSize' });
-}
-
-function rowsOf(x: Float32Array, size: number): number {
-  const rows = x.length / size;
-  if (Number.isSafeInteger(rows)) return rows;
-  throw new PcqatError('ERR_SHAPE', `x has ${x.length} values, which are no whole rows of ${size}`, { where: 'x' });
-}
 
 /**
  * Outputs of a model for rows of inputs, computed by the caller's tfjs in inference mode: a model of pcqat as it is (through masks, codebooks
@@ -102,51 +91,32 @@ export async function runTfjs(
 }
 
 async function runModel(tf: Tfjs, model: Model, x: Float32Array, options: TfjsRunOptions): Promise<Float32Array> {
-  const batchSize = batchSizeOf(options);
-  const lowered = lower(model);
-  const [inputSize, outputSize] = [elementCount(lowered.inputShape), elementCount(lowered.outputShape)];
-  const rows = rowsOf(x, inputSize);
-  checkExamples({ rows, x, y: new Int32Array(0) }, lowered, 'x');
-  requireCalibrated(model);
-  const outputs = new Float32Array(rows * outputSize);
-  const session = openTfjsSession(tf)(model, lowered, { maxBatch: batchSize });
+  const runner = openGraphRunner(model, options, openTfjsSession(tf));
   try {
-    for (let row = 0; row < rows; row += batchSize) {
-      options.signal?.throwIfAborted();
-      outputs.set(await session.forward(x.subarray(row * inputSize, (row + batchSize) * inputSize)), row * outputSize);
-    }
+    return await runner.run(x, options);
   } finally {
-    session.dispose();
+    runner.dispose();
   }
-  return outputs;
 }
 
 async function runLayersModel(tf: Tfjs, model: LayersModel, x: Float32Array, options: TfjsRunOptions): Promise<Float32Array> {
-  const batchSize = batchSizeOf(options);
+  const { maxBatch } = sessionOptions(options);
   const [input, ...others] = model.inputs;
   const shape = input?.shape?.slice(1);
   if (others.length > 0 || shape === undefined || shape.some((size) => typeof size !== 'number' || size < 1)) {
     throw new PcqatError('ERR_UNSUPPORTED', 'only a model with one input of a fixed shape can run', { where: 'runTfjs' });
   }
   const inputShape = shape as number[];
+  checkedRowCount(x, inputShape);
   const size = elementCount(inputShape);
-  const rows = rowsOf(x, size);
-  checkExamples({ rows, x, y: new Int32Array(0) }, { inputShape, outputShape: [] }, 'x');
   const parts: Float32Array[] = [];
-  for (let row = 0; row < rows; row += batchSize) {
+  for (const part of portions(x, size, maxBatch)) {
     options.signal?.throwIfAborted();
-    const part = x.slice(row * size, (row + batchSize) * size);
-    const output = tf.tidy(() => predicted(model, tf.tensor(part, [part.length / size, ...inputShape])));
+    const output = tf.tidy(() => predicted(model, tf.tensor(part.slice(), [part.length / size, ...inputShape])));
     parts.push(Float32Array.from(await output.data()));
     output.dispose();
   }
-  const outputs = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    outputs.set(part, at);
-    at += part.length;
-  }
-  return outputs;
+  return concatenated(parts, Float32Array);
 }
 
 function predicted(model: LayersModel, x: TfTensor): TfTensor {
@@ -176,22 +146,11 @@ function predicted(model: LayersModel, x: TfTensor): TfTensor {
  * console.log((await evaluateTfjs(tf, zoo.mnistCnn(), data)).loss);
  * ```
  */
-export async function evaluateTfjs(
+export function evaluateTfjs(
   tf: Tfjs,
   model: Model,
   data: DataSource,
   options: TfjsRunOptions & { readonly loss?: Loss } = {},
 ): Promise<Evaluation> {
-  const { loss = softmaxCrossEntropy(), signal } = options;
-  const batchSize = batchSizeOf(options);
-  const lowered = lower(model, { loss });
-  const requirement = { inputShape: lowered.inputShape, outputShape: lowered.outputShape, loss };
-  if (isDataset(data)) checkDataset(data, requirement);
-  requireCalibrated(model);
-  const session = openTfjsSession(tf)(model, lowered, { maxBatch: batchSize });
-  try {
-    return await evaluateSession(session, data, { requirement, batchSize, name: 'data', ...(signal === undefined ? {} : { signal }) });
-  } finally {
-    session.dispose();
-  }
+  return evaluateWith(openTfjsSession(tf), model, data, options);
 }

@@ -4,14 +4,7 @@
  * descriptor 3, since native libraries print on stdout; the first frame, empty, says that the model was loaded.
  */
 import { readSync, writeSync } from 'node:fs';
-
-/** The part of tfjs-tflite-node's addon that is used. */
-interface Addon {
-  readonly Interpreter: new (
-    model: ArrayBuffer,
-    options: { readonly threads: number },
-  ) => { getInputs(): readonly { data(): unknown }[]; getOutputs(): readonly { data(): unknown }[]; infer(): boolean };
-}
+import { loadTfliteAddon } from './tflite-addon.js';
 
 const STDIN = 0;
 const RESULT = 3;
@@ -46,10 +39,7 @@ function bytesOf(tensor: { data(): unknown } | undefined, what: string): Uint8Ar
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-const module: { exports: Partial<Addon> } = { exports: {} };
-process.dlopen(module, process.argv[2] ?? '');
-const { Interpreter } = module.exports;
-if (Interpreter === undefined) throw new Error('the addon is not that of tfjs-tflite-node');
+const { Interpreter } = loadTfliteAddon(process.argv[2] ?? '');
 const model = readFrame();
 if (model === undefined) throw new Error('there is no model');
 const interpreter = new Interpreter(model.buffer as ArrayBuffer, { threads: Number(process.argv[3] ?? 1) });

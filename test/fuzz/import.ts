@@ -3,8 +3,10 @@ import path from 'node:path';
 import { PcqatError } from '#lib/errors.js';
 import { importModel } from '#lib/formats/import/index.js';
 import type { ImportOptions } from '#lib/formats/import/types.js';
+import { expect } from 'chai';
+import { it } from 'mocha';
 import { inTemporaryFolder } from '../support/temporary.js';
-import { mutations } from './mutate.js';
+import { mutationCount, mutations } from './mutate.js';
 
 /** Longest that reading a damaged file of a few KB may take. */
 const MOST_MS = 2000;
@@ -50,5 +52,25 @@ export function fuzzImport(
       }
     }
     return { imported, refused, slowestMs };
+  });
+}
+
+/** Memory that files of a few KB may take on top of what was there. */
+const MEMORY_LIMIT = 300 * 2 ** 20;
+
+/** The test that damaged files are imported or refused, in bounded time and memory. */
+export function itTakesDamagedFiles(fuzz: (count: number) => Promise<FuzzResult>): void {
+  const count = mutationCount();
+  it(`gives a model or a typed error for ${count} of them, in bounded time and memory`, async function () {
+    this.timeout(60_000 + 20 * count);
+    const before = process.memoryUsage().rss;
+    const { imported, refused, slowestMs } = await fuzz(count);
+    if (count > 500)
+      console.log(`      ${imported} imported, ${JSON.stringify(Object.fromEntries(refused))}, at most ${Math.round(slowestMs)} ms`);
+    // The mutations must reach every stage, or they test nothing.
+    expect(imported).to.be.above(count / 20);
+    expect(refused.get('ERR_FORMAT')).to.be.above(count / 10);
+    expect(refused.get('ERR_UNSUPPORTED')).to.be.above(count / 100);
+    expect(process.memoryUsage().rss - before).to.be.below(MEMORY_LIMIT);
   });
 }
