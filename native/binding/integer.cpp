@@ -93,6 +93,8 @@ Napi::Value typed_array(Napi::Env env, const std::vector<uint8_t>& bytes, DType 
   }
 }
 
+int64_t row_bytes(const integer::Tensor& tensor) { return tensor.elements * integer::size_of(tensor.dtype); }
+
 // Whole rows of the input tensor, as a copy.
 std::vector<uint8_t> read_rows(const Napi::Value& value, const integer::Tensor& input) {
   const auto matches = [&](napi_typedarray_type type) {
@@ -122,20 +124,19 @@ struct IntegerCore {
 
 class RunTask final : public AsyncTask {
  public:
-  RunTask(std::shared_ptr<IntegerCore> core, std::vector<uint8_t> input) : core_(std::move(core)), input_(std::move(input)) {
+  RunTask(std::shared_ptr<IntegerCore> core, std::vector<uint8_t> input, int64_t rows)
+      : core_(std::move(core)), input_(std::move(input)), rows_(rows) {
     core_->busy = true;
   }
 
  protected:
   void execute() override {
     integer::Session& session = *core_->session;
-    const auto row_bytes = [](const integer::Tensor& tensor) { return tensor.elements * integer::size_of(tensor.dtype); };
-    const int64_t rows = static_cast<int64_t>(input_.size()) / row_bytes(session.input());
     try {
-      output_.resize(rows * row_bytes(session.output()));
-      session.run(input_.data(), rows, output_.data());
+      output_.resize(rows_ * row_bytes(session.output()));
+      session.run(input_.data(), rows_, output_.data());
     } catch (const std::bad_alloc&) {
-      throw Error("ERR_OUT_OF_MEMORY", "Not enough memory for the outputs of " + std::to_string(rows) + " rows.");
+      throw Error("ERR_OUT_OF_MEMORY", "Not enough memory for the outputs of " + std::to_string(rows_) + " rows.");
     }
   }
   void finished() override { core_->busy = false; }
@@ -144,6 +145,7 @@ class RunTask final : public AsyncTask {
  private:
   const std::shared_ptr<IntegerCore> core_;
   const std::vector<uint8_t> input_;
+  const int64_t rows_;
   std::vector<uint8_t> output_;
 };
 
@@ -193,9 +195,9 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
     return promised(info.Env(), [&] {
       const integer::Session& session = ready();
       std::vector<uint8_t> input = read_rows(info[0], session.input());
-      const int64_t rows = static_cast<int64_t>(input.size()) / (session.input().elements * integer::size_of(session.input().dtype));
+      const int64_t rows = static_cast<int64_t>(input.size()) / row_bytes(session.input());
       const bool is_short = rows * (session.row_work() + session.input().elements) <= kShortWork;
-      auto task = std::make_unique<RunTask>(core_, std::move(input));
+      auto task = std::make_unique<RunTask>(core_, std::move(input), rows);
       return is_short ? AsyncTask::run_now(info.Env(), std::move(task)) : AsyncTask::start(info.Env(), std::move(task));
     });
   }

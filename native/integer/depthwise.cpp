@@ -22,10 +22,13 @@ class DepthwiseConv2d final : public Operation {
     multiplier_ = w_.out_c / w_.in_c;
     requantizer_ = Requantizer(op, op.input(0), weights, w_.out_c);
     bias_ = read_bias(op, 2, w_.out_c);
-    unpack(op, weights);
+    const std::vector<int8_t> values = read_weights(op, weights, op.input(0));
+    const int32_t zero_point = op.weight_zero_point(weights);
+    fold_zero_point(values, zero_point);
     // Windows with so much padding or dilation that their lines are mostly zero points are none that the fast kernels are for.
     const bool is_usual = std::max((w_.kernel_h - 1) * w_.dilation_h, (w_.kernel_w - 1) * w_.dilation_w) < 64 && w_.stride_w <= 8;
-    if (kernels_.fused != nullptr && is_usual && op.weight_zero_point(weights) == 0) pack_fused(op, weights);
+    if (kernels_.fused != nullptr && is_usual && zero_point == 0) pack_fused(op, values);
+    if (fused_ == nullptr) unpack(values, zero_point);
     accumulator_bytes_ = padded(w_.out_c) * 4;
     tap_bytes_ = w_.taps() * static_cast<int64_t>(sizeof(const int8_t*));
     // With a depth multiplier the input's channels are repeated once, so that the kernel sees one input per output.
@@ -115,28 +118,28 @@ class DepthwiseConv2d final : public Operation {
     }
   }
 
-  // Weights minus their zero point; the input's zero point goes into the bias.
-  void unpack(const OperatorView& op, const Tensor& tensor) {
-    const std::vector<int8_t> values = read_weights(op, tensor, op.input(0));
-    const int32_t zero_point = op.weight_zero_point(tensor);
-    weights_.resize(values.size());
-    constant_bytes = weights_.size() * sizeof(int32_t);
+  // Σ (x − zx)(w − zw) = Σ x(w − zw) − zx Σ (w − zw): the second part goes into the bias.
+  void fold_zero_point(const std::vector<int8_t>& values, int32_t zero_point) {
     for (size_t i = 0; i < values.size(); ++i) {
-      weights_[i] = values[i] - zero_point;
       int32_t& bias = bias_[i % w_.out_c];
-      bias = static_cast<int32_t>(static_cast<uint32_t>(bias) - static_cast<uint32_t>(input_zero_point_ * weights_[i]));
+      bias = static_cast<int32_t>(static_cast<uint32_t>(bias) - static_cast<uint32_t>(input_zero_point_ * (values[i] - zero_point)));
     }
   }
 
-  void pack_fused(const OperatorView& op, const Tensor& tensor) {
-    const std::vector<int8_t> values = read_weights(op, tensor, op.input(0));
+  void unpack(const std::vector<int8_t>& values, int32_t zero_point) {
+    for (const int8_t value : values) weights_.push_back(value - zero_point);
+    constant_bytes = static_cast<int64_t>(weights_.size() * sizeof(int32_t));
+  }
+
+  void pack_fused(const OperatorView& op, const std::vector<int8_t>& values) {
     packed_.resize(packable_bytes(op, kernels_.fused->depthwise_bytes(w_.out_c, w_.kernel_h, w_.kernel_w)));
     if (!kernels_.fused->pack_depthwise(values.data(), bias_.data(), w_.out_c, w_.kernel_h, w_.kernel_w, requantizer_.view(),
                                         packed_.data())) {
+      packed_ = {};
       return;
     }
     fused_ = kernels_.fused;
-    constant_bytes += static_cast<int64_t>(packed_.size());
+    constant_bytes = static_cast<int64_t>(packed_.size());
   }
 
   void plan_lines() {

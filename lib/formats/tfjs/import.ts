@@ -28,7 +28,8 @@ export async function assembleTfjs(file: string, options: ImportOptions): Promis
   return assembleLayers(config, store, options, json);
 }
 
-async function modelFile(file: string): Promise<string> {
+/** The `model.json` of a model that is named by it or by its folder. @throws PcqatError `ERR_IO` */
+export async function modelFile(file: string): Promise<string> {
   try {
     return (await stat(file)).isDirectory() ? path.join(file, 'model.json') : file;
   } catch (cause) {
@@ -37,10 +38,10 @@ async function modelFile(file: string): Promise<string> {
 }
 
 /** A file in the folder of the model; the manifest cannot reach further, nor name a file twice. */
-function shardPath(name: unknown, json: string, seen: Set<string>): string {
+export function shardPath(name: unknown, json: string, seen: Set<string>): string {
   const folder = path.dirname(json);
   const relative = typeof name === 'string' ? path.normalize(name) : '..';
-  const isOutside = path.isAbsolute(relative) || relative.split(path.sep)[0] === '..' || relative.includes('\0');
+  const isOutside = relative === '.' || path.isAbsolute(relative) || relative.split(path.sep)[0] === '..' || relative.includes('\0');
   if (isOutside || seen.has(relative)) {
     const problem = isOutside ? 'is not in the folder of the model' : 'is named twice';
     throw new PcqatError('ERR_FORMAT', `the weight file '${String(name).slice(0, 200)}' ${problem}`, { where: json });
