@@ -1,6 +1,7 @@
 import { PcqatError } from '../../errors.js';
 import { parseTensor, shapeOf, type TensorProto } from './tensor.js';
-import { bytesField, damaged, type Field, fieldsOf, floatOf, integersOf, textOf } from './wire.js';
+import { type Field, textOf } from '../protobuf.js';
+import { bytesField, damaged, fieldsOf, floatOf, integersOf } from './wire.js';
 
 /** Far above any real network. */
 const MAX_NODES = 100_000;

@@ -1,7 +1,8 @@
 import type { Shape } from '../../graph/types.js';
 import { halfToFloat, halvesToFloats } from '../float16.js';
 import type { ReadBudget } from '../import/budget.js';
-import { damaged, type Field, fieldsOf, integersOf } from './wire.js';
+import type { Field } from '../protobuf.js';
+import { damaged, fieldsOf, integersOf } from './wire.js';
 
 /** A constant of the file. Its values stay where they are until they are asked for. */
 export interface TensorProto {

@@ -1,4 +1,5 @@
-import { forEachFloat, forEachInteger, malformed, readFields, text, type WireField } from './wire.js';
+import { forEachFloat, forEachInteger, malformed, readFields, text } from './wire.js';
+import type { Field } from '../protobuf.js';
 import type { OnnxAttribute, OnnxGraph, OnnxModel, OnnxNode, OnnxTensor, OnnxValueInfo } from './types.js';
 
 /** Far above any real network; with them, what is made of a file stays small beside it. */
@@ -41,7 +42,7 @@ export function readOnnx(bytes: Uint8Array, where: string): OnnxModel {
   const graph = { name: '', nodes: [], initializers: new Map(), inputs: [], outputs: [], valueInfos: [] };
   let [irVersion, producer, hasGraph] = [0, '', false];
   readFields(bytes, `${where}, model`, (field, value) => {
-    if (field === 1) irVersion = value.integer;
+    if (field === 1) irVersion = value.value;
     else if (field === 2) producer = text(value);
     else if (field === 7) {
       hasGraph = true;
@@ -57,7 +58,7 @@ function readOpset(bytes: Uint8Array, opsets: Map<string, number>, reading: Read
   let [domain, version] = ['', 0];
   readFields(bytes, `${reading.where}, opset_import`, (field, value) => {
     if (field === 1) domain = text(value);
-    else if (field === 2) version = value.integer;
+    else if (field === 2) version = value.value;
   });
   opsets.set(domain === 'ai.onnx' ? '' : domain, version);
 }
@@ -113,7 +114,7 @@ function readAttribute(bytes: Uint8Array, reading: Reading): OnnxAttribute {
   readFields(bytes, place, (field, value) => {
     if (field === 1) found.name = text(value);
     else if (field === 2) forEachFloat(value, place, (number) => (found.float = number));
-    else if (field === 3) found.int = value.integer;
+    else if (field === 3) found.int = value.value;
     else if (field === 4) found.string = text(value);
     else if (field === 5) found.tensor = readTensor(value.bytes, reading.where);
     else if (field === 7) forEachFloat(value, place, bounded(floats));
@@ -132,9 +133,9 @@ function readValueInfo(bytes: Uint8Array, reading: Reading): OnnxValueInfo {
   return info;
 }
 
-function readTensorType(type: WireField, place: string, info: Writable<OnnxValueInfo>, reading: Reading): void {
+function readTensorType(type: Field, place: string, info: Writable<OnnxValueInfo>, reading: Reading): void {
   readFields(type.bytes, place, (field, value) => {
-    if (field === 1) info.dataType = value.integer;
+    if (field === 1) info.dataType = value.value;
     else if (field === 2) {
       const shape: (number | string)[] = [];
       readFields(value.bytes, place, (part, dimension) => {
@@ -148,7 +149,7 @@ function readTensorType(type: WireField, place: string, info: Writable<OnnxValue
 function readDimension(bytes: Uint8Array, place: string): number | string {
   let size: number | string = '';
   readFields(bytes, place, (field, value) => {
-    if (field === 1) size = value.integer;
+    if (field === 1) size = value.value;
     else if (field === 2) size = text(value);
   });
   // Zero and negative sizes are how some exporters write an open dimension.
@@ -167,7 +168,7 @@ export function readTensor(message: Uint8Array, where: string): OnnxTensor {
         if (dims.length >= MAX_RANK || size < 0 || !Number.isSafeInteger(size)) throw malformed(place, `it has the dimension ${size}`);
         dims.push(size);
       });
-    } else if (field === 2) found.dataType = value.integer;
+    } else if (field === 2) found.dataType = value.value;
     else if (field === 8) found.name = text(value);
     else if (field === 9) found.raw = value.bytes;
     else if (field === 13) {
@@ -177,7 +178,7 @@ export function readTensor(message: Uint8Array, where: string): OnnxTensor {
         else if (part === 2) entry = text(content);
       });
       if (external.size < MAX_RANK) external.set(key, entry);
-    } else if (field === 14 && value.integer === 1) found.external = external;
+    } else if (field === 14 && value.value === 1) found.external = external;
   });
   return found;
 }

@@ -2,7 +2,8 @@ import { PcqatError } from '../../errors.js';
 import { halfToFloat } from '../float16.js';
 import { type ExternalFiles } from './external.js';
 import { DATA_TYPES, type DataTypeName, type OnnxTensor } from './types.js';
-import { forEachFloat, forEachInteger, malformed, readFields, type WireField } from './wire.js';
+import { forEachFloat, forEachInteger, malformed, readFields } from './wire.js';
+import type { Field } from '../protobuf.js';
 
 interface ElementType {
   readonly bytes: number;
@@ -82,7 +83,7 @@ function listedValues(tensor: OnnxTensor, count: number, name: DataTypeName | un
   return values;
 }
 
-function visitList(field: number, value: WireField, place: string, visit: (value: number) => void): void {
+function visitList(field: number, value: Field, place: string, visit: (value: number) => void): void {
   if (field === 4) forEachFloat(value, place, visit);
   else if (field === 5 || field === 7 || field === 11) forEachInteger(value, place, visit);
   else if (field === 10) forEachFloat(value, place, visit, 8);
