@@ -60,3 +60,9 @@ export class PcqatError extends Error {
     if (details.remedy !== undefined) this.remedy = details.remedy;
   }
 }
+
+/** Checks an option that counts something. @throws PcqatError `ERR_OPTION` */
+export function requireCount(name: string, value: unknown, least = 1): void {
+  if (Number.isSafeInteger(value) && (value as number) >= least) return;
+  throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least ${least}`, { where: name });
+}

@@ -1,5 +1,5 @@
 import type { Dataset } from '../data/types.js';
-import { PcqatError } from '../errors.js';
+import { PcqatError, requireCount } from '../errors.js';
 import { elementCount } from '../graph/shapes.js';
 import { argmax, logSumExp } from '../train/metrics.js';
 import { sameOrder } from './rows.js';
@@ -119,9 +119,7 @@ class LossSum {
  */
 export async function classify(runner: Runner, data: Dataset, options: ClassifyOptions = {}): Promise<Classification> {
   const { batchSize = 128, signal } = options;
-  if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
-    throw new PcqatError('ERR_OPTION', `batchSize is ${String(batchSize)} but must be an integer of at least 1`, { where: 'batchSize' });
-  }
+  requireCount('batchSize', batchSize);
   const { labels, classes } = fitted(runner, data);
   const rowSize = elementCount(runner.inputShape);
   const confusion = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));

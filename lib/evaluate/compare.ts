@@ -1,4 +1,4 @@
-import { PcqatError } from '../errors.js';
+import { PcqatError, requireCount } from '../errors.js';
 import { elementCount } from '../graph/shapes.js';
 import { compareModelLayers, type LayerComparisons } from './compare-layers.js';
 import { type Difference, DifferenceSum, equalArgmax } from './difference.js';
@@ -45,14 +45,8 @@ export interface ModelComparison extends Difference {
  */
 export async function compareModels(a: Runner, b: Runner, x: Float32Array, options: CompareOptions = {}): Promise<ModelComparison> {
   const { batchSize = 128, layerRows = 16, threads, signal } = options;
-  for (const [name, value, least] of [
-    ['batchSize', batchSize, 1],
-    ['layerRows', layerRows, 0],
-  ] as const) {
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least ${least}`, { where: name });
-    }
-  }
+  requireCount('batchSize', batchSize);
+  requireCount('layerRows', layerRows, 0);
   for (const shape of ['inputShape', 'outputShape'] as const) {
     if (sameOrder(a[shape], b[shape])) continue;
     const what = shape === 'inputShape' ? 'take' : 'give';

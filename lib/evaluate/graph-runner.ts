@@ -1,5 +1,5 @@
 import type { Isa } from '../../binding.js';
-import { PcqatError } from '../errors.js';
+import { PcqatError, requireCount } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { elementCount } from '../graph/shapes.js';
 import { uncalibrated } from '../train/calibrate.js';
@@ -20,14 +20,8 @@ export interface InferenceOptions {
 
 /** @throws PcqatError `ERR_OPTION` */
 export function sessionOptions({ batchSize = 128, threads, isa }: InferenceOptions): ModelSessionOptions {
-  for (const [name, value] of [
-    ['batchSize', batchSize],
-    ['threads', threads ?? 1],
-  ] as const) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
-    }
-  }
+  requireCount('batchSize', batchSize);
+  requireCount('threads', threads ?? 1);
   return { maxBatch: batchSize, ...(threads === undefined ? {} : { threads }), ...(isa === undefined ? {} : { isa }) };
 }
 

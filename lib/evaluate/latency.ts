@@ -1,4 +1,4 @@
-import { PcqatError } from '../errors.js';
+import { PcqatError, requireCount } from '../errors.js';
 import { elementCount } from '../graph/shapes.js';
 import { Random } from '../graph/random.js';
 import type { Runner } from './runner.js';
@@ -43,14 +43,8 @@ export interface Latency {
  */
 export async function measureLatency(runner: Runner, options: LatencyOptions = {}): Promise<Latency> {
   const { runs = 200, warmUp = 20, maxSeconds = 60, signal } = options;
-  for (const [name, value, least] of [
-    ['runs', runs, 1],
-    ['warmUp', warmUp, 0],
-  ] as const) {
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least ${least}`, { where: name });
-    }
-  }
+  requireCount('runs', runs);
+  requireCount('warmUp', warmUp, 0);
   if (!(maxSeconds > 0)) throw new PcqatError('ERR_OPTION', `maxSeconds is ${maxSeconds} but must be above 0`, { where: 'maxSeconds' });
   const size = elementCount(runner.inputShape);
   const x = options.x ?? randomRow(size);

@@ -1,4 +1,4 @@
-import { PcqatError } from '../errors.js';
+import { PcqatError, requireCount } from '../errors.js';
 import type { Model } from '../graph/model.js';
 import { elementCount } from '../graph/shapes.js';
 import { checkExamples, type DataRequirement } from '../train/check-data.js';
@@ -51,9 +51,7 @@ export class TfjsSession {
   /** @internal */
   constructor(tf: Tfjs, model: Model, options: TfjsSessionOptions) {
     const { loss = softmaxCrossEntropy(), optimizer = adam(), seed = 0, clipNorm, clipValue } = options;
-    if (!Number.isSafeInteger(seed) || seed < 0) {
-      throw new PcqatError('ERR_OPTION', `seed is ${String(seed)} but must be an integer of at least 0`, { where: 'seed' });
-    }
+    requireCount('seed', seed, 0);
     for (const [name, value] of [
       ['clipNorm', clipNorm],
       ['clipValue', clipValue],

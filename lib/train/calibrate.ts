@@ -1,7 +1,7 @@
 import type { Isa } from '../../binding.js';
 import type { BatchOptions } from '../data/batches.js';
 import type { DataSource } from '../data/types.js';
-import { PcqatError } from '../errors.js';
+import { requireCount } from '../errors.js';
 import type { ActivationQuantizer } from '../compress/chains.js';
 import { cloneTensor, type Model } from '../graph/model.js';
 import { checkDataset, isDataset } from './check-data.js';
@@ -128,14 +128,9 @@ export async function calibrateRanges(model: Model, data: DataSource, options: C
  * ```
  */
 export async function calibrate(model: Model, data: DataSource, options: CalibrateOptions = {}): Promise<void> {
-  for (const [name, value] of [
-    ['maxBatches', options.maxBatches],
-    ['batchSize', options.batchSize],
-  ] as const) {
-    if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) {
-      throw new PcqatError('ERR_OPTION', `${name} is ${String(value)} but must be an integer of at least 1`, { where: name });
-    }
-  }
+  const { maxBatches = 1, batchSize = 1 } = options;
+  requireCount('maxBatches', maxBatches);
+  requireCount('batchSize', batchSize);
   if (isDataset(data)) checkDataset(data, lower(model));
   await calibrateRanges(model, data, options);
 }

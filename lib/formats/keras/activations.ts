@@ -1,5 +1,6 @@
+import { Refusal } from '../import/attempt.js';
 import { LayerConfig, field, isObject, type JsonObject } from './json.js';
-import { type LayerReader, type NodeAttributes, NotTaken } from './layer.js';
+import { type LayerReader, type NodeAttributes } from './layer.js';
 
 const REMEDY = 'Use linear, relu, relu6, leaky_relu, sigmoid, tanh, hard_swish, silu or softmax.';
 
@@ -35,7 +36,7 @@ export function activate(reader: LayerReader, x: string, activation: unknown, as
     return reader.add([x, gate], { op: 'multiply' }, { suffix: asOwnLayer ? '' : '_silu' });
   }
   const attributes = BY_NAME.get(name);
-  if (attributes === undefined) throw new NotTaken(`there is no activation '${name.slice(0, 100)}'`, REMEDY);
+  if (attributes === undefined) throw new Refusal(`there is no activation '${name.slice(0, 100)}'`, REMEDY);
   return reader.add([x], attributes, { suffix: asOwnLayer ? '' : `_${attributes.op}` });
 }
 
@@ -69,7 +70,7 @@ export function activationLayer(reader: LayerReader, x: string, className: unkno
     default: {
       const axis = config.get('axis') ?? -1;
       const last = Array.isArray(axis) && axis.length === 1 ? (axis[0] as unknown) : axis;
-      if (last !== -1 && last !== reader.shapeOf(x).length) throw new NotTaken('its axis is not the last', 'Use axis -1.');
+      if (last !== -1 && last !== reader.shapeOf(x).length) throw new Refusal('its axis is not the last', 'Use axis -1.');
       return reader.add([x], { op: 'softmax' }, { suffix });
     }
   }
@@ -79,11 +80,11 @@ function reluOf(config: LayerConfig): NodeAttributes {
   const slope = config.number('negative_slope', 0);
   const threshold = config.number('threshold', 0);
   const maximum = config.get('max_value') === undefined ? Infinity : config.number('max_value', Infinity);
-  if (threshold !== 0) throw new NotTaken(`its threshold is ${threshold}`, 'Use a threshold of 0.');
+  if (threshold !== 0) throw new Refusal(`its threshold is ${threshold}`, 'Use a threshold of 0.');
   if (slope === 0 && maximum === Infinity) return { op: 'relu' };
   if (slope === 0 && maximum === 6) return { op: 'relu6' };
   if (slope > 0 && maximum === Infinity) return { op: 'leakyRelu', alpha: slope };
-  throw new NotTaken(
+  throw new Refusal(
     `it is a ReLU with max_value ${maximum === Infinity ? 'None' : maximum} and negative_slope ${slope}`,
     'Use max_value None or 6, and a negative_slope only without max_value.',
   );

@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/shapes.js';
+import { Refusal } from '../import/attempt.js';
 import type { LayerReader, StoredWeight } from './layer.js';
-import { NotTaken } from './layer.js';
 
 /** x · scale + offset on the last axis: a Rescaling or Normalization layer on its way into the kernel of the layer that reads it. */
 export interface Affine {
@@ -82,7 +82,7 @@ export function rescaling(reader: LayerReader): Affine {
     const list = Array.isArray(value) ? (value as unknown[]) : [reader.config.number(key, fallback)];
     const channels = reader.shapeOf(reader.value.node).at(-1);
     const fits = (list.length === 1 || list.length === channels) && list.every((element) => typeof element === 'number');
-    if (!fits) throw new NotTaken(`its ${key} is neither one number nor one per channel`, 'Apply it to the data instead.');
+    if (!fits) throw new Refusal(`its ${key} is neither one number nor one per channel`, 'Apply it to the data instead.');
     return Float64Array.from(list);
   };
   const [scale, offset] = [numbers('scale', 1), numbers('offset', 0)];
@@ -107,9 +107,9 @@ export function normalization(reader: LayerReader): Affine {
   const axis = reader.config.get('axis') ?? -1;
   const axes = Array.isArray(axis) ? (axis as unknown[]) : [axis];
   if (axes.length > 1 || !axes.every((value) => value === -1 || value === shape.length)) {
-    throw new NotTaken('it has another axis than the last', 'Apply it to the data instead.');
+    throw new Refusal('it has another axis than the last', 'Apply it to the data instead.');
   }
-  if (reader.config.flag('invert', false)) throw new NotTaken('it is inverted', 'Apply it to the data instead.');
+  if (reader.config.flag('invert', false)) throw new Refusal('it is inverted', 'Apply it to the data instead.');
   const statistics = statisticsOf(reader, axes.length === 0 ? 1 : (shape.at(-1) ?? 1));
   const read = (): { scale: Float64Array; offset: Float64Array } => {
     const { mean, variance } = statistics();
@@ -130,14 +130,14 @@ function statisticsOf(
     if ((list.length === 1 || list.length === channels) && list.every((element) => typeof element === 'number')) {
       return Array.from({ length: channels }, (_, c) => list[c % list.length] as number);
     }
-    throw new NotTaken(`its ${key} is not one number per channel`, 'Apply it to the data instead.');
+    throw new Refusal(`its ${key} is not one number per channel`, 'Apply it to the data instead.');
   };
   const [mean, variance] = [fixed('mean'), fixed('variance')];
   if (mean !== undefined && variance !== undefined) return () => ({ mean, variance });
   const stored = reader.weights([['mean'], ['variance'], []]);
   for (const name of ['mean', 'variance']) {
     const size = elementCount(stored.get(name)?.shape ?? []);
-    if (size !== channels) throw new NotTaken(`its ${name} has ${size} values and not ${channels}`, 'Apply it to the data instead.');
+    if (size !== channels) throw new Refusal(`its ${name} has ${size} values and not ${channels}`, 'Apply it to the data instead.');
   }
   return () => ({ mean: [...(stored.get('mean')?.read() ?? [])], variance: [...(stored.get('variance')?.read() ?? [])] });
 }

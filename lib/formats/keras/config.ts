@@ -1,10 +1,11 @@
 import { PcqatError } from '../../errors.js';
+import { Refusal } from '../import/attempt.js';
 import { ModelAssembler } from '../import/assemble.js';
 import type { Assembled, ImportFormat, ImportOptions } from '../import/types.js';
 import { flattenModel, type KerasLayer, type Network } from './flatten.js';
 import { inputShape } from './input-shape.js';
 import { field, type JsonObject } from './json.js';
-import { LayerReader, type LayerValue, NotTaken, type WeightStore } from './layer.js';
+import { LayerReader, type LayerValue, type WeightStore } from './layer.js';
 import { readLayer } from './layers.js';
 
 /** What a model config is read with. */
@@ -71,7 +72,7 @@ function take(layer: KerasLayer, inputs: readonly LayerValue[], { assembler, sto
   try {
     return readLayer(new LayerReader(layer, inputs, assembler, store, where, isTfjs));
   } catch (error) {
-    if (error instanceof NotTaken) return note(error.reason, error.remedy);
+    if (error instanceof Refusal) return note(error.reason, error.remedy);
     // After a layer that was left out, shapes need not fit.
     if (error instanceof PcqatError && !assembler.complete) return instead;
     throw error;

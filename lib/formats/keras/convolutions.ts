@@ -1,7 +1,8 @@
 import type { Padding, Padding1d } from '../../graph/types.js';
+import { Refusal } from '../import/attempt.js';
 import { activate } from './activations.js';
 import { folded } from './affine.js';
-import { type LayerReader, type LayerValue, type NodeAttributes, type NodeWeights, NotTaken, type StoredWeight } from './layer.js';
+import { type LayerReader, type LayerValue, type NodeAttributes, type NodeWeights, type StoredWeight } from './layer.js';
 
 const KERNEL = ['kernel', 'depthwise_kernel'];
 const DEPTHWISE_KERNEL = ['depthwise_kernel', 'kernel'];
@@ -21,7 +22,7 @@ function stored(reader: LayerReader, names: readonly string[]): Weighted {
 function withAffine(reader: LayerReader, { affine, node }: LayerValue, { kernel, bias }: Weighted, depthwise: boolean): NodeWeights {
   if (affine === undefined) return bias === undefined ? { kernel } : { kernel, bias };
   if (affine.hasOffset && reader.config.text('padding', 'valid') !== 'valid') {
-    throw new NotTaken(
+    throw new Refusal(
       `it pads its input with zeros after '${affine.layer}' added to it`,
       `If the model starts with '${affine.layer}', import with input: '${affine.layer}' and apply it to the data.`,
     );
@@ -33,7 +34,7 @@ function withAffine(reader: LayerReader, { affine, node }: LayerValue, { kernel,
 function padding2d(reader: LayerReader): Padding {
   const padding = reader.config.text('padding', 'valid').toLowerCase();
   if (padding === 'same' || padding === 'valid') return padding;
-  throw new NotTaken(`its padding is '${padding.slice(0, 100)}'`, "Use 'same' or 'valid'.");
+  throw new Refusal(`its padding is '${padding.slice(0, 100)}'`, "Use 'same' or 'valid'.");
 }
 
 function padding1d(reader: LayerReader): Padding1d {
@@ -70,7 +71,7 @@ export function convolution(reader: LayerReader, rank: Rank): string {
   const channels = reader.shapeOf(value.node).at(-1) ?? 1;
   const groups = config.number('groups', 1);
   const weights = stored(reader, KERNEL);
-  if (groups !== 1 && groups !== channels) throw new NotTaken(`it has ${groups} groups`, 'Use one group, or one per channel.');
+  if (groups !== 1 && groups !== channels) throw new Refusal(`it has ${groups} groups`, 'Use one group, or one per channel.');
   if (groups === 1) {
     const attributes = { ...window(reader, rank), op: rank === 1 ? 'conv1d' : 'conv2d', filters };
     return finish(reader, value, attributes, withAffine(reader, value, weights, false));
@@ -86,7 +87,7 @@ export function convolution(reader: LayerReader, rank: Rank): string {
 export function depthwise(reader: LayerReader, rank: Rank): string {
   const { value } = reader;
   if (reader.isTfjs && reader.config.pair('dilation_rate', [1, 1]).some((dilation) => dilation !== 1)) {
-    throw new NotTaken('tfjs ignores the dilation of this layer, Keras and pcqat do not', 'Import the Keras file.');
+    throw new Refusal('tfjs ignores the dilation of this layer, Keras and pcqat do not', 'Import the Keras file.');
   }
   const depthMultiplier = reader.config.number('depth_multiplier', 1);
   const attributes = { ...window(reader, rank), op: rank === 1 ? 'depthwiseConv1d' : 'depthwiseConv2d', depthMultiplier };
@@ -124,9 +125,9 @@ export function transposed(reader: LayerReader): string {
   const { config, value } = reader;
   reader.plain(value);
   reader.requireChannelsLast();
-  if (config.get('output_padding') !== undefined) throw new NotTaken('it has an output_padding', 'Use output_padding None.');
+  if (config.get('output_padding') !== undefined) throw new Refusal('it has an output_padding', 'Use output_padding None.');
   const dilation = config.pair('dilation_rate', [1, 1]);
-  if (dilation[0] !== 1 || dilation[1] !== 1) throw new NotTaken('it is dilated', 'Use a dilation_rate of 1.');
+  if (dilation[0] !== 1 || dilation[1] !== 1) throw new Refusal('it is dilated', 'Use a dilation_rate of 1.');
   const { kernel, bias } = stored(reader, KERNEL);
   const attributes = {
     op: 'conv2dTranspose',
@@ -150,7 +151,7 @@ export function dense(reader: LayerReader): string {
   const shape = reader.shapeOf(value.node);
   const channels = shape.at(-1) ?? 1;
   const { kernel, bias, ...rest } = withAffine(reader, value, stored(reader, ['kernel']), false) as Required<NodeWeights>;
-  if (kernel === undefined) throw new NotTaken('it has no kernel', 'Save the model again.');
+  if (kernel === undefined) throw new Refusal('it has no kernel', 'Save the model again.');
   const weights = { kernel, ...(bias === undefined ? {} : { bias }), ...rest };
   const useBias = bias !== undefined;
   if (shape.length === 1) return finish(reader, value, { op: 'dense', units }, weights);
@@ -160,7 +161,7 @@ export function dense(reader: LayerReader): string {
     const output = reader.add([product], { op: 'reshape', shape: [...shape.slice(0, -1), units] }, { suffix: '_unflat' });
     return activate(reader, output, config.get('activation'));
   }
-  if (shape.length > 3) throw new NotTaken(`its input has the shape [${shape.join(', ')}]`, 'Flatten it before.');
+  if (shape.length > 3) throw new Refusal(`its input has the shape [${shape.join(', ')}]`, 'Flatten it before.');
   const one = shape.length === 2 ? 1 : [1, 1];
   const pointwise = { ...kernel, shape: [...(shape.length === 2 ? [1] : [1, 1]), ...kernel.shape] };
   const attributes = {
@@ -180,8 +181,8 @@ export function batchNorm(reader: LayerReader): string {
   const axis = config.get('axis') ?? -1;
   const axes = Array.isArray(axis) ? (axis as unknown[]) : [axis];
   const rank = reader.shapeOf(input).length;
-  if (axes.length !== 1 || (axes[0] !== -1 && axes[0] !== rank)) throw new NotTaken('its axis is not the last', 'Use axis -1.');
-  if (config.flag('renorm', false)) throw new NotTaken('it is a batch renormalization', 'Use renorm=False.');
+  if (axes.length !== 1 || (axes[0] !== -1 && axes[0] !== rank)) throw new Refusal('its axis is not the last', 'Use axis -1.');
+  if (config.flag('renorm', false)) throw new Refusal('it is a batch renormalization', 'Use renorm=False.');
   const names = [
     ...(config.flag('scale', true) ? ['gamma'] : []),
     ...(config.flag('center', true) ? ['beta'] : []),

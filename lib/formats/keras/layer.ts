@@ -2,22 +2,11 @@ import type { Affine } from './affine.js';
 import { PcqatError } from '../../errors.js';
 import { isPerChannel, parameterShapes, sameShape } from '../../graph/shapes.js';
 import type { GraphNode, Shape } from '../../graph/types.js';
+import { Refusal } from '../import/attempt.js';
 import type { ModelAssembler } from '../import/assemble.js';
 import type { ParameterSources } from '../import/types.js';
 import type { KerasLayer } from './flatten.js';
 import { LayerConfig } from './json.js';
-
-/** A layer, or an option of one, that pcqat has nothing for. Caught where layers are walked, and told with all others. */
-export class NotTaken extends Error {
-  readonly reason: string;
-  readonly remedy: string;
-
-  constructor(reason: string, remedy: string) {
-    super(reason);
-    this.reason = reason;
-    this.remedy = remedy;
-  }
-}
 
 /** What a layer gives: a node, and scale and offset that are still to be folded into what reads it. */
 export interface LayerValue {
@@ -81,7 +70,7 @@ export class LayerReader {
   get value(): LayerValue {
     const [value] = this.inputs;
     if (value === undefined) throw new PcqatError('ERR_FORMAT', 'nothing feeds it', { where: this.#where });
-    if (this.inputs.length > 1) throw new NotTaken(`it has ${this.inputs.length} inputs`, 'Use a layer with one input.');
+    if (this.inputs.length > 1) throw new Refusal(`it has ${this.inputs.length} inputs`, 'Use a layer with one input.');
     return value;
   }
 
@@ -93,7 +82,7 @@ export class LayerReader {
   /** The node of an input into which nothing can be folded. */
   plain({ node, affine }: LayerValue): string {
     if (affine === undefined) return node;
-    throw new NotTaken(
+    throw new Refusal(
       `it reads the output of '${affine.layer}', which can only be folded into a convolution or dense layer`,
       `If the model starts with '${affine.layer}', import with input: '${affine.layer}' and apply it to the data.`,
     );
@@ -141,7 +130,7 @@ export class LayerReader {
   requireChannelsLast(): void {
     const format = this.config.text('data_format', 'channels_last');
     if (format === 'channels_last') return;
-    throw new NotTaken(`its data_format is ${format}`, "Build the model with data_format 'channels_last'.");
+    throw new Refusal(`its data_format is ${format}`, "Build the model with data_format 'channels_last'.");
   }
 }
 

@@ -1,7 +1,8 @@
+import { Refusal } from '../import/attempt.js';
 import { activate, activationLayer } from './activations.js';
 import { normalization, rescaling } from './affine.js';
 import { batchNorm, convolution, dense, depthwise, separable, transposed } from './convolutions.js';
-import { type LayerReader, type LayerValue, NotTaken } from './layer.js';
+import { type LayerReader, type LayerValue } from './layer.js';
 import { add, concatenate, flatten, globalPool, multiply, pool, reshape, upSampling, zeroPadding } from './shapes.js';
 
 const same = (reader: LayerReader): string => reader.input;
@@ -62,7 +63,7 @@ export function readLayer(reader: LayerReader): LayerValue {
   if (reader.className === 'Normalization') return { node: reader.value.node, affine: normalization(reader) };
   const read = LAYERS.get(reader.className);
   if (read !== undefined) return { node: read(reader) };
-  throw new NotTaken(
+  throw new Refusal(
     'there is no such layer in pcqat',
     REMEDIES.get(reader.className) ?? 'Replace it, or cut the model before it with output.',
   );

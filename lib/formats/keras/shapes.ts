@@ -1,13 +1,14 @@
 import { elementCount } from '../../graph/shapes.js';
 import type { Pair, Shape } from '../../graph/types.js';
-import { asValueAndFactor, type LayerReader, type NodeAttributes, NotTaken } from './layer.js';
+import { Refusal } from '../import/attempt.js';
+import { asValueAndFactor, type LayerReader, type NodeAttributes } from './layer.js';
 
 /** AveragePooling1D and so on: `op` is the node's. */
 export function pool(reader: LayerReader, op: 'averagePool1d' | 'maxPool1d' | 'averagePool2d' | 'maxPool2d'): string {
   const { config, input } = reader;
   reader.requireChannelsLast();
   const padding = config.text('padding', 'valid').toLowerCase();
-  if (padding !== 'same' && padding !== 'valid') throw new NotTaken(`its padding is '${padding.slice(0, 100)}'`, "Use 'same' or 'valid'.");
+  if (padding !== 'same' && padding !== 'valid') throw new Refusal(`its padding is '${padding.slice(0, 100)}'`, "Use 'same' or 'valid'.");
   if (op === 'averagePool1d' || op === 'maxPool1d') {
     const poolSize = config.single('pool_size', 2);
     return reader.add([input], { op, poolSize, strides: config.single('strides', poolSize), padding });
@@ -44,10 +45,10 @@ export function upSampling(reader: LayerReader): string {
   reader.requireChannelsLast();
   const interpolation = config.text('interpolation', 'nearest');
   if (interpolation !== 'nearest' && interpolation !== 'bilinear') {
-    throw new NotTaken(`its interpolation is '${interpolation.slice(0, 100)}'`, "Use 'nearest' or 'bilinear'.");
+    throw new Refusal(`its interpolation is '${interpolation.slice(0, 100)}'`, "Use 'nearest' or 'bilinear'.");
   }
   if (interpolation === 'bilinear' && reader.isTfjs) {
-    throw new NotTaken(
+    throw new Refusal(
       'tfjs interpolates from the corners of pixels, pcqat and Keras from their centres',
       "Use interpolation 'nearest', or import the Keras file.",
     );
@@ -79,7 +80,7 @@ export function reshape(reader: LayerReader): string {
   const known = list.filter((dimension) => dimension !== -1).reduce((product, dimension) => product * dimension, 1);
   const shape = list.map((dimension) => (dimension === -1 ? elements / known : dimension));
   if (shape.length < 1 || shape.length > 4)
-    throw new NotTaken(`its target has ${shape.length} dimensions`, 'Use one to four, the batch apart.');
+    throw new Refusal(`its target has ${shape.length} dimensions`, 'Use one to four, the batch apart.');
   return reader.add([reader.input], { op: 'reshape', shape });
 }
 
@@ -88,7 +89,7 @@ export function add(reader: LayerReader): string {
   const [first = '', ...others] = several(reader);
   const shape = reader.shapeOf(first).join(', ');
   if (others.some((other) => reader.shapeOf(other).join(', ') !== shape)) {
-    throw new NotTaken('it adds values of different shapes', 'Bring them to one shape before.');
+    throw new Refusal('it adds values of different shapes', 'Bring them to one shape before.');
   }
   const last = others.length - 1;
   return others.reduce((sum, other, i) => reader.add([sum, other], { op: 'add' }, { suffix: i === last ? '' : `_${i + 1}` }), first);
@@ -101,7 +102,7 @@ export function multiply(reader: LayerReader): string {
   return others.reduce((product, other, i) => {
     const pair = asValueAndFactor(reader, product, other);
     if (pair === undefined)
-      throw new NotTaken('it multiplies values of different shapes', 'Bring them to one shape, or to one factor per channel.');
+      throw new Refusal('it multiplies values of different shapes', 'Bring them to one shape, or to one factor per channel.');
     return reader.add(pair, { op: 'multiply' }, { suffix: i === last ? '' : `_${i + 1}` });
   }, first);
 }
@@ -111,11 +112,11 @@ export function concatenate(reader: LayerReader): string {
   const inputs = several(reader);
   const axis = reader.config.number('axis', -1);
   const rank = reader.shapeOf(inputs[0] ?? '').length;
-  if (axis !== -1 && axis !== rank) throw new NotTaken(`its axis is ${axis}`, 'Only the last axis can be concatenated.');
+  if (axis !== -1 && axis !== rank) throw new Refusal(`its axis is ${axis}`, 'Only the last axis can be concatenated.');
   return reader.add(inputs, { op: 'concat' });
 }
 
 function several(reader: LayerReader): readonly string[] {
-  if (reader.inputs.length < 2) throw new NotTaken('it has fewer than two inputs', 'Leave it out.');
+  if (reader.inputs.length < 2) throw new Refusal('it has fewer than two inputs', 'Leave it out.');
   return reader.inputs.map((value) => reader.plain(value));
 }
