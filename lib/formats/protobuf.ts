@@ -36,7 +36,7 @@ export function* fieldsOf(message: Uint8Array, damaged: Damaged): Generator<Fiel
     const length = wire === LENGTH_DELIMITED ? varint(reader, damaged) : FIXED[wire];
     if (length === undefined) throw damaged(`field ${number} has the wire type ${wire}`);
     const end = reader.pos + length;
-    if (!(end <= message.length)) throw damaged(`field ${number} has ${length} bytes, but ${message.length - reader.pos} are left`);
+    if (!(end <= message.length)) throw damaged(`field ${number} has ${length} bytes and goes on past the end`);
     yield { number, wire, value: 0, bytes: message.subarray(reader.pos, end) };
     reader.pos = end;
   }
