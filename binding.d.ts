@@ -300,7 +300,7 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Dropout seed, default 0. */
   readonly seed?: number;
-  /** Keep every activation readable after `forward` (no arena reuse). Default `false`; implied by `training`. */
+  /** Keep every activation readable after `forward` and `trainStep` (no arena reuse). Default `false`. */
   readonly keepValues?: boolean;
   /**
    * What the operands of a convolution's backward products are rounded to; sums stay f32. Default `f32`. `bf16` needs a CPU with AVX-512 BF16,
@@ -384,7 +384,7 @@ export declare class Session {
   setSlot(tensor: TensorId, slot: number, data: Float32Array): void;
   /** The used weight `ŵ` of a chain after the last forward. */
   getUsedWeight(chain: number): Float32Array;
-  /** An activation of the last forward (needs `keepValues` or `training`). */
+  /** An activation of the last pass: the output, with `keepValues` any. */
   getValue(value: ValueId): Float32Array;
   /**
    * One training step on `rows = x.length / inputSize` rows. `y`: `Int32Array` labels, or `Float32Array` rows. Trainable

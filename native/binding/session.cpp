@@ -153,7 +153,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     return guarded(info.Env(), [&] {
       const Session& session = idle();
       const int value = index_argument(info[0], "value", session.program().values.size());
-      if (!session.keeps_values()) throw Error("ERR_OPTION", "getValue needs a session with keepValues or training.");
+      if (!session.keeps(value)) throw Error("ERR_OPTION", "getValue of anything but the output needs a session with keepValues.");
       return copy_to_array(info.Env(), session.value(value), session.rows() * session.program().values[value].count);
     });
   }

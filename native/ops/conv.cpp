@@ -21,17 +21,17 @@ namespace {
 int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(65536 / patch_size(g) / 24, 1) * 24; }
 // Pixels of a pointwise convolution at once: an output of about 128 KB.
 int64_t output_block(const ConvGeometry& g) { return std::max<int64_t>(32768 / g.out_c / 24, 1) * 24; }
-int64_t patch_floats(const ConvGeometry& g) { return is_pointwise(g) ? 0 : patch_pixels(g) * patch_size(g); }
+int64_t block_pixels(const ConvGeometry& g) { return is_pointwise(g) ? output_block(g) : patch_pixels(g); }
 
 struct ConvMemory {
   float* packed;
-  float* patches;  // per worker
+  float* values;  // per worker: the rows of a block
 };
 
 ConvMemory plan(const ConvGeometry& g, int threads, Carver& workspace) {
   ConvMemory memory;
   memory.packed = workspace.take<float>(packed_floats(patch_size(g), g.out_c));
-  memory.patches = workspace.take<float>(patch_floats(g) * threads);
+  memory.values = workspace.take<float>(threads * block_pixels(g) * patch_size(g));
   return memory;
 }
 
@@ -43,7 +43,7 @@ size_t conv2d_workspace(const ConvGeometry& g, int threads) {
   return workspace.used();
 }
 
-void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
+void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const float* bias, Activation activation,
                     float* y, OutputStatistics* statistics, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   Carver workspace(context.workspace);
@@ -51,14 +51,15 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const f
   const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), out = g.out_c;
   const RightSide b = pack(size, out, kernel, false, memory.packed, context);
   if (is_pointwise(g) && out > pixels) {  // cut along the columns
-    chunked_gemm(pixels, out, size, {x, size, 1}, b, bias, activation, y, context);
+    chunked_gemm(pixels, out, size, {settle(x, pixels, context), size, 1}, b, bias, activation, y, context);
     if (statistics != nullptr) take_statistics(pixels, out, y, statistics, context);
     return;
   }
-  const int64_t block = is_pointwise(g) ? output_block(g) : patch_pixels(g);
+  const LayerInput input = settle_patches(g, rows, x, context);
+  const int64_t block = block_pixels(g);
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
-    const float* values = patch_rows(g, x, first, count, memory.patches + worker * patch_floats(g));
+    const float* values = patch_rows(g, input, first, count, memory.values + worker * block * size, context.kernels);
     kernels.gemm({count, out, size, values, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
                   activation_low(activation), activation_high(activation)});
   });

@@ -29,11 +29,11 @@ struct CodeOperands {
 // bias may be null. The activation is applied to the output.
 size_t conv2d_workspace(const ConvGeometry& g, int threads);
 // With `statistics` its sums of y are taken too, and its chunks are set.
-void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
+void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const float* bias, Activation activation,
                     float* y, OutputStatistics* statistics, const Context& context);
 // The same with integer products; needs kernels.code_product. Sums are exact where f32 would round each of them.
 bool fits_codes(const ConvGeometry& g);
-void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const float* x, const float* kernel,
+void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const LayerInput& x, const float* kernel,
                           const float* bias, Activation activation, float* y, OutputStatistics* statistics, const Context& context);
 size_t conv2d_codes_workspace(const ConvGeometry& g, int threads);
 
@@ -42,23 +42,21 @@ struct ConvGradients {
   float* dx = nullptr;
   float* d_kernel = nullptr;
   float* d_bias = nullptr;
+  NormSums* sums = nullptr;  // of the batch norm before, to be taken of dx; they get their chunks
 };
 
 // All gradients at once, block by block, so that a block of `gradient` is read while it is in the cache. `bf16` rounds the
 // operands of the products to bfloat16 (needs kernels.bf16_product); sums stay f32.
 size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool bf16, int threads);
-void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const OutputGradient& gradient,
                      const ConvGradients& targets, bool bf16, const Context& context);
 
 // Kernel [kh, kw, in, multiplier]; output channel = in * multiplier + m.
 size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads);
-void depthwise_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias, Activation activation,
-                       float* y, OutputStatistics* statistics, const Context& context);
-// All gradients at once, image by image.
-void depthwise_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const float* bias,
+                       Activation activation, float* y, OutputStatistics* statistics, const Context& context);
+// All gradients at once, some lines at a time.
+void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const OutputGradient& gradient,
                         const ConvGradients& targets, const Context& context);
-void depthwise_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx, const Context& context);
-void depthwise_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
-                               const Context& context);
 
 }  // namespace pcqat

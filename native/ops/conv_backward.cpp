@@ -45,7 +45,7 @@ struct BackwardMemory {
   uint32_t* weights;     // the kernel in pairs
   uint32_t* halves;      // per worker, or of all rows
   float* gradient;       // per worker: rows of it
-  float* patches;        // per worker
+  float* values;         // per worker: rows of the input, or patches
   float* partials;       // per chunk
   float* bias_partials;  // per chunk: its sum, and that of a block
 };
@@ -59,7 +59,7 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
   memory.weights = workspace.take<uint32_t>(bf16 ? size * pairs(g.out_c) : 0);
   memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few || !is_pointwise(g) ? 0 : all_pairs));
   memory.gradient = workspace.take<float>(threads * block * g.out_c);
-  memory.patches = workspace.take<float>(is_pointwise(g) ? 0 : threads * block * size);
+  memory.values = workspace.take<float>(threads * block * size);
   memory.partials = workspace.take<float>(few || !is_pointwise(g) ? most_partials(g) * size * g.out_c : 0);
   memory.bias_partials = workspace.take<float>(2 * kMostPartials * g.out_c);
   return memory;
@@ -161,16 +161,18 @@ Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
   return chunks;
 }
 
-void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradient& gradient, const ConvGradients& targets,
+void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
           const Products& products, const BackwardMemory& memory, const Context& context) {
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), in_pixel = g.in_h * g.in_w * g.in_c;
-  const bool sums = targets.d_kernel != nullptr || targets.d_bias != nullptr;
-  const Chunks chunks = backward_chunks(g, rows, sums ? most_partials(g) : kMaxChunks);
+  const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
+  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks);
+  if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
     float* const partial = chunks.count == 1 ? targets.d_kernel : memory.partials + chunk * size * out;
     float* const bias_sum = memory.bias_partials + 2 * chunk * out;
-    float* const patches = memory.patches + worker * block * size;
+    float* const values = memory.values + worker * block * size;
+    if (targets.sums != nullptr) targets.sums->start(chunk);
     if (!is_pointwise(g) && targets.dx != nullptr) {
       const int64_t pixels = g.out_h * g.out_w;
       std::memset(targets.dx + begin / pixels * in_pixel, 0, sizeof(float) * (end - begin) / pixels * in_pixel);
@@ -185,16 +187,21 @@ void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradi
       }
       if (targets.dx != nullptr && is_pointwise(g)) products.input(count, d, targets.dx + first * size, worker);
       if (targets.dx != nullptr && !is_pointwise(g)) {
-        products.input(count, d, patches, worker);
-        scatter_patches(g, patches, first, count, targets.dx, *context.kernels.f32);
+        products.input(count, d, values, worker);
+        scatter_patches(g, values, first, count, targets.dx, *context.kernels.f32);
       }
+      if (targets.sums != nullptr && is_pointwise(g)) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
       if (targets.d_kernel != nullptr) {
-        products.kernel(count, patch_rows(g, x, first, count, patches), d, first != begin, partial, worker);
+        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker);
       }
       if (targets.d_bias != nullptr) {
         context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);
         if (first != begin) context.kernels.f32->add(out, bias_sum + out, bias_sum);
       }
+    }
+    if (targets.sums != nullptr && !is_pointwise(g)) {  // a pixel is complete when all of its patches are
+      const int64_t first = begin / (g.out_h * g.out_w) * g.in_h * g.in_w, end_pixel = end / (g.out_h * g.out_w) * g.in_h * g.in_w;
+      targets.sums->take(chunk, first, end_pixel - first, targets.dx + first * g.in_c, context.kernels);
     }
   });
   if (targets.d_kernel != nullptr && chunks.count > 1) sum_partials(size * out, chunks.count, memory.partials, targets.d_kernel, context);
@@ -206,14 +213,25 @@ void walk(const ConvGeometry& g, int64_t rows, const float* x, const OutputGradi
 }
 
 // Two walks, without partial sums of the kernel's gradient.
-void walk_twice(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, const ConvGradients& targets,
+void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, const OutputGradient& gradient, const ConvGradients& targets,
                 const Products& products, const BackwardMemory& memory, const Context& context) {
   const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w, block = block_rows(g);
+  const float* const x = input.delayed == nullptr ? input.x : input.settled;
+  const float* const dy = gradient.delayed == nullptr ? gradient.dy : gradient.settled;
   const Chunks chunks = chunks_of(pixels, block, block);
+  if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
+    if (targets.sums != nullptr) targets.sums->start(chunk);
     for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += block) {
       const int64_t count = std::min(block, chunks.end(chunk) - first);
+      if (input.delayed != nullptr && targets.d_kernel != nullptr) {
+        norm_output_rows(*input.delayed, first, count, input.settled + first * size, context.kernels);
+      }
+      if (gradient.delayed != nullptr) {
+        norm_gradient_rows(*gradient.delayed, first, count, gradient.dy + first * out, gradient.settled + first * out, context.kernels);
+      }
       if (targets.dx != nullptr) products.input(count, dy + first * out, targets.dx + first * size, worker);
+      if (targets.sums != nullptr) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
     }
   });
   if (targets.d_kernel != nullptr) products.whole_kernel(pixels, x, dy, targets.d_kernel);
@@ -233,19 +251,23 @@ size_t conv2d_backward_workspace(const ConvGeometry& g, int64_t max_rows, bool b
   return workspace.used();
 }
 
-void conv2d_backward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const OutputGradient& gradient,
+void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const OutputGradient& gradient,
                      const ConvGradients& targets, bool bf16, const Context& context) {
   Carver workspace(context.workspace);
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
-  if (has_few_weights(g)) return walk(g, rows, x, gradient, targets, products, memory, context);
-  const float* dy = settle(gradient, rows * g.out_h * g.out_w, context);
-  if (is_pointwise(g)) return walk_twice(g, rows, x, dy, targets, products, memory, context);
-  // Apart, so that the few partial sums do not keep threads from the gradient of the input.
-  if (targets.dx != nullptr) walk(g, rows, x, {dy}, {targets.dx}, products, memory, context);
-  if (targets.d_kernel != nullptr || targets.d_bias != nullptr) {
-    walk(g, rows, x, {dy}, {nullptr, targets.d_kernel, targets.d_bias}, products, memory, context);
+  if (has_few_weights(g)) return walk(g, rows, settle_patches(g, rows, x, context), gradient, targets, products, memory, context);
+  if (is_pointwise(g)) {
+    walk_twice(g, rows, x, gradient, targets, products, memory, context);
+  } else {
+    const LayerInput input = settle_patches(g, rows, x, context);
+    const OutputGradient settled{settle(gradient, rows * g.out_h * g.out_w, context)};
+    // Apart, so that the few partial sums do not keep threads from the gradient of the input.
+    if (targets.dx != nullptr) walk(g, rows, input, settled, {targets.dx, nullptr, nullptr, targets.sums}, products, memory, context);
+    if (targets.d_kernel != nullptr || targets.d_bias != nullptr) {
+      walk(g, rows, input, settled, {nullptr, targets.d_kernel, targets.d_bias}, products, memory, context);
+    }
   }
 }
 

@@ -32,7 +32,7 @@ struct CodeMemory {
   float* inverse_scale;  // per column
   float* scale;          // of a product
   int32_t* correction;   // zero code · Σ weight codes
-  float* patches;        // per worker
+  float* values;         // per worker: the rows of a block
   uint32_t* codes;       // per worker
 };
 
@@ -43,7 +43,7 @@ CodeMemory plan(const ConvGeometry& g, int threads, Carver& workspace) {
   memory.inverse_scale = workspace.take<float>(g.out_c);
   memory.scale = workspace.take<float>(g.out_c);
   memory.correction = workspace.take<int32_t>(g.out_c);
-  memory.patches = workspace.take<float>(is_pointwise(g) ? 0 : threads * pixels * size);
+  memory.values = workspace.take<float>(threads * pixels * size);
   memory.codes = workspace.take<uint32_t>(threads * pixels * elements(size));
   return memory;
 }
@@ -83,18 +83,19 @@ size_t conv2d_codes_workspace(const ConvGeometry& g, int threads) {
   return workspace.used();
 }
 
-void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const float* x, const float* kernel,
+void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperands& operands, const LayerInput& x, const float* kernel,
                           const float* bias, Activation activation, float* y, OutputStatistics* statistics, const Context& context) {
   Carver workspace(context.workspace);
   const CodeMemory memory = plan(g, context.pool.threads(), workspace);
   const CodeProduct& product = *context.kernels.code_product;
   const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), k = elements(size), out = g.out_c, block = block_pixels(g);
+  const LayerInput input = settle_patches(g, rows, x, context);
   find_scales(operands, out, memory);
   pack_codes(g, operands, kernel, memory, context);
   const int64_t columns = context.kernels.f32->gemm_columns;
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkCodeProducts / (size * out) + 1), context.kernels.f32->gemm_rows);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
-    const float* values = patch_rows(g, x, first, count, memory.patches + worker * block * size);
+    const float* values = patch_rows(g, input, first, count, memory.values + worker * block * size, context.kernels);
     uint32_t* codes = memory.codes + worker * block * k;
     float* target = y + first * out;
     if (!product.encode(count, size, values, operands.x.inverse_scale, operands.x.zero_code, codes)) {

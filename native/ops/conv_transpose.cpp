@@ -54,18 +54,18 @@ size_t conv_transpose_workspace(const ConvGeometry& g, int64_t max_rows, int thr
 
 void conv_transpose_forward(const ConvGeometry& g, int64_t rows, const float* x, const float* kernel, const float* bias,
                             Activation activation, float* y, const Context& context) {
-  conv2d_backward(g, rows, nullptr, kernel, {x}, {y}, false, context);
+  conv2d_backward(g, rows, {}, kernel, {x}, {y}, false, context);
   if (bias != nullptr || activation != Activation::none) add_bias(g, rows, bias, activation, y, context);
 }
 
 void conv_transpose_backward_input(const ConvGeometry& g, int64_t rows, const float* dy, const float* kernel, float* dx,
                                    const Context& context) {
-  conv2d_forward(g, rows, dy, kernel, nullptr, Activation::none, dx, nullptr, context);
+  conv2d_forward(g, rows, {dy}, kernel, nullptr, Activation::none, dx, nullptr, context);
 }
 
 void conv_transpose_backward_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, float* d_kernel, float* d_bias,
                                     const Context& context) {
-  conv2d_backward(g, rows, dy, nullptr, {x}, {nullptr, d_kernel}, false, context);
+  conv2d_backward(g, rows, {dy}, nullptr, {x}, {nullptr, d_kernel}, false, context);
   if (d_bias != nullptr) bias_gradient(g, rows, dy, d_bias, context);
 }
 

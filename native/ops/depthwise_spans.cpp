@@ -43,6 +43,19 @@ void DepthwiseSpans::fill() {
   }
 }
 
+Lines DepthwiseSpans::sources(Lines rows) const {
+  Lines lines{rows_.source_size, 0};
+  for (int64_t row = rows.first; row < rows.end; ++row) {
+    for (int64_t tap = 0; tap < rows_.kernel; ++tap) {
+      const int64_t source = rows_.source(row, tap);
+      if (source < 0) continue;
+      lines.first = std::min(lines.first, source);
+      lines.end = std::max(lines.end, source + 1);
+    }
+  }
+  return lines.end == 0 ? Lines{} : lines;
+}
+
 const DepthwiseSpans::Offsets& DepthwiseSpans::offsets_of(int64_t row, int64_t first, int64_t last, int worker) const {
   Offsets& offsets = offsets_[worker * row_step_ + row % row_step_];
   if (offsets.first == first && offsets.last == last) return offsets;

@@ -6,6 +6,7 @@
 #include "carver.h"
 #include "ops/chunks.h"
 #include "ops/conv.h"
+#include "ops/line_buffer.h"
 #include "simd/f32_kernels.h"
 
 namespace pcqat {
@@ -38,6 +39,8 @@ class DepthwiseSpans {
   // Finds the spans. Needs the workspace's memory.
   void fill();
 
+  // Source lines that the target rows [rows.first, rows.end) read; none: first = end.
+  Lines sources(Lines rows) const;
   // body(span, offset in x, offset in y) for each span of target row `row` of an image: where the span's offsets count
   // from, and its first target pixel.
   template <typename Body>

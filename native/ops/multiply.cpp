@@ -67,6 +67,7 @@ void channel_product_backward_factor(int64_t rows, int64_t pixels, int64_t chann
   each_image(rows, floats, context, [&](int64_t row, int worker) {
     double* sum = memory.sums + 2 * channels * worker;
     double* product = sum + channels;
+    std::fill(sum, sum + 2 * channels, 0.0);
     context.kernels.f32->norm_gradient_sums(pixels, channels, x + row * floats, zeros, zeros, zeros, everywhere, dy + row * floats, sum,
                                             product);
     for (int64_t c = 0; c < channels; ++c) d_factor[row * channels + c] = static_cast<float>(product[c]);

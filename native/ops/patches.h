@@ -18,11 +18,19 @@ inline int64_t patch_size(const ConvGeometry& g) { return g.kernel_h * g.kernel_
 
 // Patches of output pixels [first, first + count), counted over all images, zeros outside the image.
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches);
-// The rows that a kernel multiplies for these pixels: of a pointwise convolution its input, of others patches gathered into memory.
-inline const float* patch_rows(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
-  if (is_pointwise(g)) return x + first * patch_size(g);
-  gather_patches(g, x, first, count, patches);
-  return patches;
+// The rows that a kernel multiplies for these pixels, in place or in `memory`: of a pointwise convolution its input, of others patches.
+inline const float* patch_rows(const ConvGeometry& g, const LayerInput& x, int64_t first, int64_t count, float* memory,
+                               const Kernels& kernels) {
+  if (is_pointwise(g) && x.delayed == nullptr) return x.x + first * patch_size(g);
+  if (is_pointwise(g))
+    norm_output_rows(*x.delayed, first, count, memory, kernels);
+  else
+    gather_patches(g, x.x, first, count, memory);
+  return memory;
+}
+// Patches overlap, so their input has to be there at once.
+inline LayerInput settle_patches(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Context& context) {
+  return is_pointwise(g) ? x : LayerInput{settle(x, rows * g.in_h * g.in_w, context)};
 }
 // Adds patches to the pixels they came from.
 void scatter_patches(const ConvGeometry& g, const float* patches, int64_t first, int64_t count, float* x, const F32Kernels& kernels);

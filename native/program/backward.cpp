@@ -132,15 +132,24 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     give_input_gradient(index, [&](float* dx) { conv_transpose_backward_input(g, rows_, dy, kernel, dx, c); });
     return;
   }
-  backward_conv(index, x, kernel);
+  backward_conv(index, kernel);
 }
 
-void Session::backward_conv(size_t index, const float* x, const float* kernel) {
+void Session::backward_conv(size_t index, const float* kernel) {
   const Instruction& in = program_.instructions[index];
   const ConvGeometry g = conv_geometry(program_, in);
   float* dy = value_gradient(in.output);
   const OutputGradient gradient{dy, delayed_[index].x == nullptr ? nullptr : &delayed_[index], dy};
+  const int settled = plan_.settled_buffer[index], norm = plan_.norm_of[index];
+  const LayerInput x = layer_input(index, settled == kNone ? nullptr : arena_f32(settled));
+  const bool wanted = plan_.backward[index].input().wanted;
   ConvGradients targets;
+  // At once, so that nobody else takes sums in between.
+  if (wanted && norm != kNone && norm == static_cast<int>(index) - 1) {
+    sums_ = norm_sums_of(norm, statistics_.sum, statistics_.squares);
+    sums_of_ = norm;
+    targets.sums = &sums_;
+  }
   const auto run = [&] {
     if (in.op == Op::depthwise_conv2d)
       depthwise_backward(g, rows_, x, kernel, gradient, targets, context());
@@ -148,36 +157,41 @@ void Session::backward_conv(size_t index, const float* x, const float* kernel) {
       conv2d_backward(g, rows_, x, kernel, gradient, targets, options_.bf16_gradients, context());
   };
   const auto with_parameters = [&] {
-    const bool wanted = tensors_[in.kernel].gradient != nullptr || (in.bias != kNone && tensors_[in.bias].gradient != nullptr);
-    if (!wanted) return run();
+    const bool any = tensors_[in.kernel].gradient != nullptr || (in.bias != kNone && tensors_[in.bias].gradient != nullptr);
+    if (!any) return run();
     give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
       targets.d_kernel = d_kernel;
       targets.d_bias = d_bias;
       run();
     });
   };
-  if (!plan_.backward[index].input().wanted) return with_parameters();
+  if (!wanted) return with_parameters();
   give_input_gradient(index, [&](float* dx) {
     targets.dx = dx;
     with_parameters();
   });
 }
 
+NormSums Session::norm_sums_of(size_t index, double* gradient, double* product) const {
+  const Instruction& in = program_.instructions[index];
+  const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
+  return norm_sums(norm_outputs_[index], in.activation, range, arena_f32(saved_statistics_[index]), gradient, product);
+}
+
 void Session::backward_batch_norm(size_t index, const float* dy) {
   const Instruction& in = program_.instructions[index];
-  const BatchNormParameters p = batch_norm_parameters(in);
-  const NudgedRange* range = in.fake_quant.min == kNone ? nullptr : &ranges_[index];
-  const int64_t count = value_count(in.input) / p.channels;
+  const int64_t count = value_count(in.input) / program_.tensors[in.gamma].count;
+  const NormSums sums = sums_of_ == static_cast<int>(index) ? sums_ : norm_sums_of(index, nullptr, nullptr);
+  sums_of_ = kNone;
   NormGradient gradient;
-  const auto sums = [&](float* d_gamma, float* d_beta) {
-    gradient = batch_norm_backward_sums(p, count, value_data(in.input), in.activation, range, arena_f32(saved_statistics_[index]), dy,
-                                        d_gamma, d_beta, context());
+  const auto run = [&](float* d_gamma, float* d_beta) {
+    gradient = batch_norm_backward(sums, count, arena_f32(saved_statistics_[index]), dy, d_gamma, d_beta, context());
   };
   // One pass gives both; those that are not wanted go to scratch memory.
   if (tensors_[in.gamma].gradient == nullptr && tensors_[in.beta].gradient == nullptr)
-    sums(arena_f32(scratch_[0]), arena_f32(scratch_[1]));
+    run(arena_f32(scratch_[0]), arena_f32(scratch_[1]));
   else
-    give_parameter_gradients(in.gamma, in.beta, sums);
+    give_parameter_gradients(in.gamma, in.beta, run);
   const int producer = plan_.backward[index].delays_to;
   if (producer != kNone)
     delayed_[producer] = gradient;

@@ -153,7 +153,7 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
 void Session::run_conv(size_t index, const ForwardOptions& options) {
   const Instruction& in = program_.instructions[index];
   const ConvGeometry g = conv_geometry(program_, in);
-  const float* x = value_data(in.input);
+  const LayerInput x = layer_input(index, value_data(in.input));
   float* y = value_data(in.output);
   // The batch norm that follows wants sums of the output.
   OutputStatistics* const statistics = options.mode == ForwardMode::training && takes_statistics_[index] ? &statistics_ : nullptr;
@@ -164,6 +164,12 @@ void Session::run_conv(size_t index, const ForwardOptions& options) {
     conv2d_forward_codes(g, rows_, operands, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());
   else
     conv2d_forward(g, rows_, x, kernel_data(in), f32(in.bias), in.activation, y, statistics, context());
+}
+
+LayerInput Session::layer_input(size_t index, float* settled) const {
+  const int norm = plan_.norm_of[index];
+  const bool is_delayed = norm != kNone && plan_.delays_output[norm] && norm_outputs_[norm].x != nullptr;
+  return {value_data(program_.instructions[index].input), is_delayed ? &norm_outputs_[norm] : nullptr, settled};
 }
 
 void Session::run_multiply(const Instruction& in) {
@@ -189,14 +195,24 @@ void Session::run_batch_norm(size_t index, const ForwardOptions& options) {
   float* y = value_data(in.output);
   if (options.mode == ForwardMode::training) {
     const bool taken = index > 0 && takes_statistics_[index - 1];
-    batch_norm_forward_training(p, count, x, taken ? &statistics_ : nullptr, in.activation, quant, arena_f32(saved_statistics_[index]),
-                                &ranges_[index], y, context());
+    norm_outputs_[index] = batch_norm_forward_training(p, count, x, taken ? &statistics_ : nullptr, in.activation, quant,
+                                                       arena_f32(saved_statistics_[index]), &ranges_[index], context());
+    if (!plan_.delays_output[index]) norm_output_all(norm_outputs_[index], count, y, context());
   } else {
+    norm_outputs_[index] = {};
     batch_norm_forward_inference(p, count, x, in.activation, quant, &ranges_[index], y, context());
   }
 }
 
 bool Session::is_finite(int64_t count, const float* data) { return find_non_finite(count, data, context()) < 0; }
+
+bool Session::is_output_finite(size_t index) {
+  const int value = program_.instructions[index].output;
+  const NormOutput& output = norm_outputs_[index];
+  if (output.x != nullptr && plan_.delays_output[index])
+    norm_output_all(output, value_count(value) / output.channels, value_data(value), context());
+  return is_finite(value_count(value), value_data(value));
+}
 
 std::string Session::non_finite_state() {
   for (const Written& w : written_) {
@@ -206,8 +222,8 @@ std::string Session::non_finite_state() {
 }
 
 std::string Session::non_finite_value() {
-  for (const Instruction& in : program_.instructions) {
-    if (!is_finite(value_count(in.output), value_data(in.output))) return in.name;
+  for (size_t i = 0; i < program_.instructions.size(); ++i) {
+    if (!is_output_finite(i)) return program_.instructions[i].name;
   }
   return "";
 }
@@ -217,8 +233,7 @@ std::string Session::find_non_finite_layer(const ForwardOptions& options) {
   run_chains(options.mode == ForwardMode::training);
   for (size_t i = 0; i < program_.instructions.size(); ++i) {
     run_instruction(i, options);
-    const Instruction& in = program_.instructions[i];
-    if (!is_finite(value_count(in.output), value_data(in.output))) return in.name;
+    if (!is_output_finite(i)) return program_.instructions[i].name;
   }
   const std::string state = non_finite_state();
   return state.empty() ? program_.values[program_.output].name : state;

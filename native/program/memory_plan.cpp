@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/patches.h"
+#include "program/geometry.h"
+
 namespace pcqat {
 
 int ArenaPlanner::add(size_t bytes, int first, int last) {
@@ -46,18 +49,23 @@ void for_each_parameter(const Instruction& in, Visit&& visit) {
   }
 }
 
-// The input keeps its memory too, so that a pass can be repeated to find where it went wrong.
-void plan_values(const Program& program, int64_t max_batch, bool keep, bool training, MemoryPlan& plan) {
-  const int n = static_cast<int>(program.instructions.size());
+void find_roots(const Program& program, bool training, MemoryPlan& plan) {
   plan.root.resize(program.values.size());
   std::iota(plan.root.begin(), plan.root.end(), 0);
+  for (const Instruction& in : program.instructions) {
+    if (is_alias(in, training)) plan.root[in.output] = plan.root[in.input];
+  }
+}
+
+// The input keeps its memory too, so that a pass can be repeated to find where it went wrong.
+void plan_values(const Program& program, int64_t max_batch, bool keep, MemoryPlan& plan) {
+  const int n = static_cast<int>(program.instructions.size());
+  std::vector<bool> computed_again(program.values.size(), false);
   std::vector<int> first(program.values.size(), 0), last(program.values.size(), 0);
   for (int i = 0; i < n; ++i) {
     const Instruction& in = program.instructions[i];
-    if (is_alias(in, training))
-      plan.root[in.output] = plan.root[in.input];
-    else
-      first[in.output] = i;
+    if (plan.root[in.output] == in.output) first[in.output] = i;
+    if (plan.delays_output[i]) computed_again[in.output] = true;
     for (size_t o = 0; o < operand_count(in); ++o) last[plan.root[operand(in, o)]] = i;
     last[plan.root[in.output]] = i;
   }
@@ -66,7 +74,8 @@ void plan_values(const Program& program, int64_t max_batch, bool keep, bool trai
   for (size_t v = 0; v < program.values.size(); ++v) {
     if (plan.root[v] != static_cast<int>(v)) continue;
     const size_t bytes = static_cast<size_t>(program.values[v].count * max_batch) * sizeof(float);
-    plan.value_buffer[v] = plan.arena.add(bytes, keep ? 0 : first[v], keep ? plan.last_step : last[v]);
+    const bool keeps = keep && !computed_again[v];
+    plan.value_buffer[v] = plan.arena.add(bytes, keeps ? 0 : first[v], keeps ? plan.last_step : last[v]);
   }
 }
 
@@ -82,20 +91,34 @@ int64_t temporary_count(const Program& program, const Instruction& in, const Bac
   return in.op == Op::add && has_target ? 0 : count;  // both operands get the same gradient, which stands there
 }
 
-// Per batch norm: the convolution before it, if the norm is the only one that uses its output, else kNone.
-std::vector<int> find_convolutions(const Program& program, const MemoryPlan& plan) {
-  std::vector<int> producer(program.values.size(), kNone), uses(program.values.size(), 0), found(program.instructions.size(), kNone);
-  for (int value : {program.output, program.loss.value}) ++uses[plan.root[value]];
+bool is_convolution(const Instruction& in) { return in.op == Op::conv2d || in.op == Op::depthwise_conv2d; }
+
+// Patches of a larger window need their input all at once.
+bool reads_rows(const Program& program, const Instruction& in) {
+  return in.op == Op::depthwise_conv2d || (in.op == Op::conv2d && is_pointwise(conv_geometry(program, in)));
+}
+
+// Which convolutions stand right before or after a batch norm, with nobody else using the value between them.
+void find_norms(const Program& program, bool keep_values, MemoryPlan& plan) {
+  const size_t n = program.instructions.size();
+  std::vector<int> producer(program.values.size(), kNone), uses(program.values.size(), 0);
+  for (int value : {program.output, program.loss.value}) {
+    if (value != kNone) ++uses[plan.root[value]];
+  }
   for (const Instruction& in : program.instructions) {
     for (size_t o = 0; o < operand_count(in); ++o) ++uses[plan.root[operand(in, o)]];
   }
-  for (size_t i = 0; i < program.instructions.size(); ++i) {
+  for (size_t i = 0; i < n; ++i) {
     const Instruction& in = program.instructions[i];
-    const bool is_convolution = in.op == Op::conv2d || in.op == Op::depthwise_conv2d;
-    if (is_convolution && in.activation == Activation::none) producer[in.output] = static_cast<int>(i);
-    if (in.op == Op::batch_norm && plan.root[in.input] == in.input && uses[in.input] == 1) found[i] = producer[in.input];
+    producer[in.output] = static_cast<int>(i);
+    if (plan.root[in.input] != in.input || uses[in.input] != 1 || producer[in.input] == kNone) continue;
+    const Instruction& before = program.instructions[producer[in.input]];
+    if (in.op == Op::batch_norm && is_convolution(before) && before.activation == Activation::none)
+      plan.convolution_of[i] = producer[in.input];
+    if (before.op != Op::batch_norm || !is_convolution(in)) continue;
+    plan.norm_of[i] = producer[in.input];
+    plan.delays_output[producer[in.input]] = !keep_values && reads_rows(program, in);
   }
-  return found;
 }
 
 // The gradient of a root value lives from its first contribution (the last consumer in program order, or the loss) to the
@@ -113,7 +136,6 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
   }
   const int loss_root = plan.root[program.loss.value];
   std::vector<int> first(values, kNone), producer(values, kNone), shares(values, kNone);
-  plan.convolution_of = find_convolutions(program, plan);
   if (needed[loss_root]) first[loss_root] = n;
   reached[loss_root] = true;
   for (int i = n - 1; i >= 0; --i) {
@@ -133,6 +155,10 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
       if (!target.wanted) continue;
       target.adds = first[root] != kNone;
       if (!target.adds) first[root] = 2 * n - i;
+    }
+    if (plan.norm_of[i] != kNone && plan.delays_output[plan.norm_of[i]]) {
+      const size_t bytes = static_cast<size_t>(program.values[in.input].count * max_batch) * sizeof(float);
+      plan.settled_buffer[i] = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
     }
     if (backward.input().wanted && plan.convolution_of[i] != kNone) {
       backward.delays_to = plan.convolution_of[i];
@@ -165,7 +191,12 @@ MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient
                        bool keep_values) {
   MemoryPlan plan;
   plan.last_step = 2 * static_cast<int>(program.instructions.size()) + 1;
-  plan_values(program, max_batch, training || keep_values, training, plan);
+  find_roots(program, training, plan);
+  plan.convolution_of.assign(program.instructions.size(), kNone);
+  plan.norm_of = plan.settled_buffer = plan.convolution_of;
+  plan.delays_output.assign(program.instructions.size(), false);
+  if (training) find_norms(program, keep_values, plan);
+  plan_values(program, max_batch, training || keep_values, plan);
   plan.gradient_buffer.assign(program.values.size(), kNone);
   plan.backward.resize(program.instructions.size());
   if (training && program.loss.kind != LossKind::none) plan_gradients(program, gradient_tensors, max_batch, plan);

@@ -54,12 +54,16 @@ struct MemoryPlan {
   std::vector<int> gradient_buffer;    // per root value; kNone: no gradient
   std::vector<BackwardPlan> backward;  // per instruction
   std::vector<int> convolution_of;     // per batch_norm in training: the convolution before it if nobody else uses its output, else kNone
+  std::vector<int> norm_of;            // per convolution in training: the batch_norm before it if nobody else uses its output, else kNone
+  std::vector<bool> delays_output;     // per batch_norm in training: its rows are computed by the convolution that uses them
+  std::vector<int> settled_buffer;     // per convolution after such a norm: where the backward pass may compute all of its input
   int last_step = 0;                   // buffers alive during 0..last_step keep their memory
   ArenaPlanner arena;
 };
 
-// `gradient_tensors[t]`: tensor t gets a gradient. Without `training`, `keep_values` decides whether activations that
-// are no longer needed give their memory away. The caller may add further buffers before arena.solve().
+// `gradient_tensors[t]`: tensor t gets a gradient. Without `keep_values` activations give their memory away: those that are no longer
+// needed or, with `training`, outputs of batch norms, which are cheaper to compute again. The caller may add further buffers before
+// arena.solve().
 MemoryPlan plan_memory(const Program& program, const std::vector<bool>& gradient_tensors, int64_t max_batch, bool training,
                        bool keep_values);
 

@@ -90,7 +90,7 @@ class Session {
   float* slot(int tensor, int slot) const { return tensors_[tensor].slots[slot]; }
   void set_slot(int tensor, int slot, const float* data);
   const float* used_weight(int chain) const { return chains_[chain].used; }
-  bool keeps_values() const { return options_.training || options_.keep_values; }
+  bool keeps(int value) const { return options_.keep_values || value == program_.output; }
   // The rows of the last call.
   int64_t rows() const { return rows_; }
   const float* value(int value) const { return value_data(value); }
@@ -166,6 +166,8 @@ class Session {
   bool is_genuine(const Violation& violation);
   void run_instruction(size_t index, const ForwardOptions& options);
   void run_conv(size_t index, const ForwardOptions& options);
+  // The input of a convolution, whose rows it may have to compute.
+  LayerInput layer_input(size_t index, float* settled) const;
   void run_batch_norm(size_t index, const ForwardOptions& options);
   void run_multiply(const Instruction& in);
   BatchNormParameters batch_norm_parameters(const Instruction& in) const;
@@ -174,6 +176,8 @@ class Session {
     return {options_.seed, static_cast<uint64_t>(step), static_cast<uint32_t>(index)};
   }
   bool is_finite(int64_t count, const float* data);
+  // Computes an output first that was left to the layer after it.
+  bool is_output_finite(size_t index);
   // Names of the first statistic or range, and of the first instruction by its output, that are not finite; or "".
   std::string non_finite_state();
   std::string non_finite_value();
@@ -183,7 +187,8 @@ class Session {
   void run_backward(int64_t step);
   void backward_instruction(size_t index, int64_t step);
   void backward_layer(size_t index, const float* x, const float* dy);
-  void backward_conv(size_t index, const float* x, const float* kernel);
+  void backward_conv(size_t index, const float* kernel);
+  NormSums norm_sums_of(size_t index, double* gradient, double* product) const;
   void backward_batch_norm(size_t index, const float* dy);
   void backward_add(size_t index, const float* dy);
   void backward_multiply(size_t index, const float* dy);
@@ -221,10 +226,13 @@ class Session {
   std::vector<NudgedRange> ranges_;  // per instruction, of the last pass that quantized its output
   std::vector<int> code_sources_;    // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
   int64_t statistics_channels_ = 0;
-  OutputStatistics statistics_;         // of a convolution's output, for the batch norm that follows at once
-  std::vector<bool> takes_statistics_;  // per conv2d, depthwise_conv2d
-  std::vector<NormGradient> delayed_;   // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
-  std::vector<int> saved_statistics_;   // arena buffer per batchNorm instruction
+  OutputStatistics statistics_;           // of a convolution's output, for the batch norm that follows at once; backward: see sums_
+  std::vector<bool> takes_statistics_;    // per conv2d, depthwise_conv2d
+  std::vector<NormGradient> delayed_;     // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
+  std::vector<NormOutput> norm_outputs_;  // per batch_norm, of the last pass if that was training; else x is null
+  NormSums sums_;                         // taken by a convolution for the batch norm right before it
+  int sums_of_ = kNone;                   // which
+  std::vector<int> saved_statistics_;     // arena buffer per batchNorm instruction
   std::vector<int> gradient_buffers_, used_buffers_;
   int target_buffer_ = kNone, workspace_ = kNone, statistics_buffer_ = kNone;
   int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept

@@ -17,23 +17,22 @@ void Session::plan_buffers(const std::vector<bool>& gradients) {
   for (const WeightChain& chain : chains_) used_buffers_.push_back(plan_.arena.add(chain.size * sizeof(float), 0, end));
   ranges_.resize(program_.instructions.size());
   delayed_.resize(program_.instructions.size());
+  norm_outputs_.resize(program_.instructions.size());
   saved_statistics_.assign(program_.instructions.size(), kNone);
   takes_statistics_.assign(program_.instructions.size(), false);
   if (options_.training) {
-    for (size_t i = 0; i < plan_.convolution_of.size(); ++i) {
+    for (size_t i = 0; i < program_.instructions.size(); ++i) {
+      const Instruction& in = program_.instructions[i];
+      if (in.op != Op::batch_norm) continue;
+      const int64_t channels = program_.tensors[in.gamma].count;
+      statistics_channels_ = std::max(statistics_channels_, channels);
+      saved_statistics_[i] = plan_.arena.add(kNormSaved * channels * sizeof(float), 0, end);
       // At once, so that no other convolution comes between them.
-      if (plan_.convolution_of[i] == kNone || plan_.convolution_of[i] != static_cast<int>(i) - 1) continue;
-      takes_statistics_[i - 1] = true;
-      statistics_channels_ = std::max(statistics_channels_, program_.tensors[program_.instructions[i].gamma].count);
+      if (plan_.convolution_of[i] != kNone && plan_.convolution_of[i] == static_cast<int>(i) - 1) takes_statistics_[i - 1] = true;
     }
     Carver measured(nullptr);
     OutputStatistics::plan(statistics_channels_, measured);
     statistics_buffer_ = plan_.arena.add(measured.used(), 0, end);
-    for (size_t i = 0; i < program_.instructions.size(); ++i) {
-      const Instruction& in = program_.instructions[i];
-      if (in.op == Op::batch_norm)
-        saved_statistics_[i] = plan_.arena.add(kNormSaved * program_.tensors[in.gamma].count * sizeof(float), 0, end);
-    }
     const size_t scratch = scratch_count(gradients) * sizeof(float);
     for (int& buffer : scratch_) buffer = plan_.arena.add(scratch, 0, end);
     target_buffer_ = plan_.arena.add(options_.max_batch * target_width() * sizeof(float), 0, end);

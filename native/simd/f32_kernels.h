@@ -63,6 +63,13 @@ struct ChannelSums {
   float* high;
 };
 
+struct ChannelMoments {
+  double* mean;
+  double* deviation;  // Σ (x - mean)²
+  float* low;
+  float* high;
+};
+
 struct AdamConstants {
   float gradient_scale, clip_value, decay;  // decay = learning rate * weight decay
   float one_minus_beta1, one_minus_beta2, alpha, epsilon;
@@ -89,10 +96,13 @@ struct F32Kernels {
 
   // Overwrites `sums`, or with `add` goes on with them.
   void (*channel_statistics)(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& sums);
+  // Adds a part of `count` values a channel to the moments of `before` values.
+  void (*merge_moments)(int64_t channels, double before, double count, const float* shift, const ChannelSums& part,
+                        const ChannelMoments& all);
   // y = finish(fma(x, scale, shift)) with per-channel scale and shift.
   void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
                       float* y);
-  // With g = dy where fma(x, scale, shift) is in the interval, else 0: sum = Σ g, product = Σ g (x - mean).
+  // With g = dy where fma(x, scale, shift) is in the interval, else 0: sum += Σ g, product += Σ g (x - mean).
   void (*norm_gradient_sums)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                              const PassInterval& pass, const float* dy, double* sum, double* product);
   // dx = scale * g + slope * (x - mean) + offset

@@ -53,6 +53,24 @@ void channel_statistics(int64_t rows, int64_t channels, const float* x, const fl
   }
 }
 
+// Pairwise merging of moments (Chan, Golub & LeVeque 1983).
+void merge_moments(int64_t channels, double before, double count, const float* shift, const ChannelSums& part, const ChannelMoments& all) {
+  const double share = 1.0 / count, weight = count / (before + count), spread = before * weight;
+  const double *const sum = part.sum, *const squares = part.squares;
+  double* __restrict mean = all.mean;
+  double* __restrict deviation = all.deviation;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double offset = sum[c] * share;
+    const double difference = static_cast<double>(shift[c]) + offset - mean[c];
+    mean[c] += difference * weight;
+    deviation[c] += squares[c] - sum[c] * offset + difference * difference * spread;
+  }
+  for_vectors(channels, [&](int64_t c, auto access) {
+    access.store(all.low + c, min(access.load(all.low + c), access.load(part.low + c)));
+    access.store(all.high + c, max(access.load(all.high + c), access.load(part.high + c)));
+  });
+}
+
 template <bool kQuantize>
 PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift,
                                    const Finish& finish, float* y) {
@@ -75,7 +93,6 @@ void scale_shift(int64_t rows, int64_t channels, const float* x, const float* sc
 void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                         const PassInterval& pass, const float* dy, double* sum, double* product) {
   const Vec low = splat(pass.low), high = splat(pass.high);
-  for (int64_t c = 0; c < channels; ++c) sum[c] = product[c] = 0;
   for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
     for_channels(channels, [&](int64_t c, auto access, auto count) {

@@ -60,7 +60,7 @@ describe('Activation fake quantization', () => {
   for (const kind of ['fakeQuant', 'activation', 'add', 'batchNorm', 'hardSwish', 'leakyRelu'] as Kind[]) {
     it(`moves the range, then quantizes with it and masks the gradient (${kind})`, async () => {
       const { net, plain, min, max } = pair(kind, { decay: 0.9 }, [-1, 2]);
-      const session = net.session();
+      const session = net.session({ keepValues: true });
       const float = plain.session();
       const values = await float.forward(x, { mode: 'training' });
       const moved = [-1, 2].map((v, i) => f(v - f(f(v - extremes(values)[i]) * f(1 - 0.9))));

@@ -80,7 +80,8 @@ void run(Checks& checks, const ConvGeometry& g, int64_t rows, int bits, bool per
     for (const int threads : {1, 3}) {
       const auto forward = [&](const Context& context) {
         Outputs y{std::vector<float>(o.exact.size())};
-        conv2d_forward_codes(g, rows, o.ranges, o.x.data(), o.kernel.data(), bias.data(), Activation::none, y[0].data(), nullptr, context);
+        conv2d_forward_codes(g, rows, o.ranges, {o.x.data()}, o.kernel.data(), bias.data(), Activation::none, y[0].data(), nullptr,
+                             context);
         return y;
       };
       const Outputs y = run_once(*tables[t], threads, conv2d_codes_workspace(g, threads), forward);
@@ -101,7 +102,7 @@ void run(Checks& checks, const ConvGeometry& g, int64_t rows, int bits, bool per
     spoilt.back() = NAN;
     const Outputs y = run_once(*tables[t], 1, conv2d_codes_workspace(g, 1), [&](const Context& context) {
       Outputs out{std::vector<float>(o.exact.size())};
-      conv2d_forward_codes(g, rows, o.ranges, spoilt.data(), o.kernel.data(), nullptr, Activation::relu, out[0].data(), nullptr, context);
+      conv2d_forward_codes(g, rows, o.ranges, {spoilt.data()}, o.kernel.data(), nullptr, Activation::relu, out[0].data(), nullptr, context);
       return out;
     });
     bool found = false;

@@ -112,6 +112,59 @@ struct Case {
   bool depthwise;
 };
 
+// A layer right after a batch norm: rows of its input that it computes itself give the bytes of rows that were there before, and the sums
+// that it takes of its input's gradient are those of all rows.
+void run_after_norm(Checks& checks, const Case& c, const std::string& name, size_t workspace, Random& random) {
+  const ConvGeometry& g = c.g;
+  const int64_t pixels = c.rows * g.in_h * g.in_w, in_size = pixels * g.in_c, out_size = c.rows * g.out_h * g.out_w * g.out_c;
+  const int64_t kernel_size = g.kernel_h * g.kernel_w * (c.depthwise ? g.out_c : g.in_c * g.out_c);
+  const std::vector<float> norm_x = random.floats(in_size), constants = random.floats(3 * g.in_c), kernel = random.floats(kernel_size),
+                           dy = random.floats(out_size);
+  const NormOutput norm{g.in_c, norm_x.data(), &constants[0], &constants[g.in_c], {-0.75f, 0.5f, true, -0.75f, 1.25f / 255, 153}, false};
+  std::vector<float> there(norm_x.size()), settled = there;
+  const Kernels& kernels = *find_kernels(nullptr);
+  norm_output_rows(norm, 0, pixels, there.data(), kernels);
+  std::vector<double> gradients(static_cast<size_t>(kMaxChunks * g.in_c)), products = gradients;
+  const NormSums sums{g.in_c, norm_x.data(),    &constants[0],  &constants[g.in_c], &constants[2 * g.in_c], {-0.6f, 0.4f},
+                      0,      gradients.data(), products.data()};
+  NormSums taken = sums;
+  const auto pass = [&](const LayerInput& x, NormSums* wanted) {
+    return run_once(kernels, 2, workspace, [&](const Context& context) {
+      Outputs o{std::vector<float>(dy.size()), std::vector<float>(norm_x.size()), std::vector<float>(kernel.size())};
+      const ConvGradients targets{o[1].data(), o[2].data(), nullptr, wanted};
+      if (c.depthwise) {
+        depthwise_forward(g, c.rows, x, kernel.data(), nullptr, Activation::none, o[0].data(), nullptr, context);
+        depthwise_backward(g, c.rows, x, kernel.data(), {dy.data()}, targets, context);
+      } else {
+        conv2d_forward(g, c.rows, x, kernel.data(), nullptr, Activation::none, o[0].data(), nullptr, context);
+        conv2d_backward(g, c.rows, x, kernel.data(), {dy.data()}, targets, false, context);
+      }
+      return o;
+    });
+  };
+  const Outputs late = pass({nullptr, &norm, settled.data()}, &taken);
+  checks.check(late == pass({there.data()}, nullptr), name + ": a delayed input gives other bytes");
+  if (c.depthwise && g.in_c != g.out_c) return checks.check(taken.chunks == 0, name + ": sums of repeated channels");
+  bool same = taken.chunks > 0;
+  for (int64_t channel = 0; channel < g.in_c; ++channel) {
+    Sum gradient, product;
+    for (int64_t i = channel; i < in_size; i += g.in_c) {
+      const float v = std::fma(norm_x[i], constants[channel], constants[g.in_c + channel]);
+      const double passed = v >= sums.pass.low && v <= sums.pass.high ? static_cast<double>(late[1][i]) : 0;
+      gradient.add(passed, 1);
+      product.add(passed, static_cast<double>(norm_x[i]) - static_cast<double>(constants[2 * g.in_c + channel]));
+    }
+    double found[2] = {0, 0};
+    for (int64_t chunk = 0; chunk < taken.chunks; ++chunk) {
+      found[0] += gradients[chunk * g.in_c + channel];
+      found[1] += products[chunk * g.in_c + channel];
+    }
+    same = same && std::fabs(found[0] - gradient.value) <= sum_bound(gradient.terms, gradient.magnitude) &&
+           std::fabs(found[1] - product.value) <= sum_bound(product.terms, product.magnitude) + 2 * kEpsilon * product.magnitude;
+  }
+  checks.check(same, name + ": sums for the batch norm before");
+}
+
 void run(Checks& checks, const Case& c, Random& random) {
   const ConvGeometry& g = c.g;
   const int64_t multiplier = g.out_c / g.in_c;
@@ -152,14 +205,14 @@ void run(Checks& checks, const Case& c, Random& random) {
     Carver carver(reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63}));
     OutputStatistics taken = OutputStatistics::plan(g.out_c, carver);
     const auto forward = c.depthwise ? depthwise_forward : conv2d_forward;
-    forward(g, c.rows, x.data(), kernel.data(), bias.data(), Activation::relu6, o[0].data(), &taken, context);
+    forward(g, c.rows, {x.data()}, kernel.data(), bias.data(), Activation::relu6, o[0].data(), &taken, context);
     // Each gradient alone.
     if (c.depthwise) {
-      depthwise_backward_input(g, c.rows, dy.data(), kernel.data(), o[1].data(), context);
-      depthwise_backward_kernel(g, c.rows, x.data(), dy.data(), o[2].data(), o[3].data(), context);
+      depthwise_backward(g, c.rows, {}, kernel.data(), {dy.data()}, {o[1].data()}, context);
+      depthwise_backward(g, c.rows, {x.data()}, nullptr, {dy.data()}, {nullptr, o[2].data(), o[3].data()}, context);
     } else {
-      conv2d_backward(g, c.rows, nullptr, kernel.data(), {dy.data()}, {o[1].data()}, false, context);
-      conv2d_backward(g, c.rows, x.data(), nullptr, {dy.data()}, {nullptr, o[2].data(), o[3].data()}, false, context);
+      conv2d_backward(g, c.rows, {}, kernel.data(), {dy.data()}, {o[1].data()}, false, context);
+      conv2d_backward(g, c.rows, {x.data()}, nullptr, {dy.data()}, {nullptr, o[2].data(), o[3].data()}, false, context);
     }
     for (const std::vector<float>& sums : totals(taken, out_pixels, g.out_c, o[0])) o.push_back(sums);
     return o;
@@ -174,9 +227,9 @@ void run(Checks& checks, const Case& c, Random& random) {
       const ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
       const bool rounds = bf16 && context.kernels.bf16_product != nullptr;
       if (c.depthwise)
-        depthwise_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed, rows.data()}, targets, context);
+        depthwise_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, context);
       else
-        conv2d_backward(g, c.rows, x.data(), kernel.data(), {rows.data(), delayed, rows.data()}, targets, rounds, context);
+        conv2d_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, rounds, context);
       return o;
     };
   };
@@ -201,6 +254,7 @@ void run(Checks& checks, const Case& c, Random& random) {
   norm_gradient_rows(norm, 0, out_pixels, dy.data(), settled.data(), kernels);
   const Outputs early = run_once(kernels, 2, workspace(2), together(false, nullptr, settled));
   checks.check(late == early, name + ": a delayed batch norm gives other bytes");
+  run_after_norm(checks, c, name, workspace(2), random);
 }
 
 ConvGeometry geometry(int64_t in_h, int64_t in_w, int64_t in_c, int64_t out_c, int64_t kernel_h, int64_t kernel_w, int64_t stride_h,
@@ -262,6 +316,10 @@ void test_depthwise(Checks& checks) {
   run(checks, {geometry(7, 9, 5, 10, 3, 3, 2, 2, 1, 1, 0, 0, 0, 0), 3, true}, random);
   run(checks, {geometry(13, 5, 36, 36, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 41, true}, random);
   run(checks, {geometry(14, 9, 17, 17, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 9, true}, random);
+  // Several steps an image.
+  run(checks, {geometry(40, 37, 69, 69, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 2, true}, random);
+  run(checks, {geometry(61, 60, 36, 36, 3, 5, 2, 2, 2, 1, 3, 1, 2, 2), 2, true}, random);
+  run(checks, {geometry(50, 30, 24, 48, 3, 3, 1, 1, 1, 1, 0, 2, 0, 2), 2, true}, random);
   run(checks, {geometry(6, 6, 8, 8, 6, 6, 1, 1, 1, 1, 0, 0, 0, 0), 3, true}, random);
   run(checks, {geometry(5, 4, 3, 3, 2, 2, 1000000000, 1000000000, 1, 1, 0, 0, 0, 0), 2, true}, random);  // one output pixel
   run_random(checks, true, 4);

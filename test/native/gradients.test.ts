@@ -11,7 +11,8 @@ type Conv = Extract<Instruction, { op: 'conv2d' | 'depthwiseConv2d' }>;
  * finite differences. f32 with sums of at most a few hundred terms: 1e-5 of the largest element.
  */
 async function check(net: Net, rows: number, seed: number, targets?: Int32Array | Float32Array): Promise<void> {
-  const session = net.session({ maxBatch: rows });
+  const session = net.session({ maxBatch: rows, keepValues: true });
+  const lean = net.session({ maxBatch: rows });
   const x = uniform(rows * product(net.values[0].shape), seed);
   const loss = net.loss!;
   const width = product(net.values[loss.kind === 'meanSquaredError' ? loss.prediction : loss.logits].shape);
@@ -20,8 +21,10 @@ async function check(net: Net, rows: number, seed: number, targets?: Int32Array 
     (loss.kind === 'meanSquaredError'
       ? uniform(rows * width, seed + 1)
       : Int32Array.from({ length: rows }, (_, r) => (r * 7 + seed) % width));
-  const result = await session.trainStep(x, y, { learningRate: 0, step: 3, update: false });
+  const step = { learningRate: 0, step: 3, update: false };
+  const result = await session.trainStep(x, y, step);
   expect(result.nonFinite).to.equal(undefined);
+  expect((await lean.trainStep(x, y, step)).loss).to.equal(result.loss);
 
   const dropout = new Map<number, ArrayLike<number>>();
   for (const i of net.instructions) {
@@ -43,9 +46,12 @@ async function check(net: Net, rows: number, seed: number, targets?: Int32Array 
     const numerical = numericalGradient(net.spec, input, id);
     const scale = Math.max(...numerical.map(Math.abs));
     expect(scale, `the gradient of ${tensor.name} must not vanish`).to.be.above(1e-4);
-    expect(distance(session.getGradient(id), numerical), `gradient of ${tensor.name}`).to.be.below(2e-5 * Math.max(scale, 0.1));
+    for (const gradient of [session.getGradient(id), lean.getGradient(id)]) {
+      expect(distance(gradient, numerical), `gradient of ${tensor.name}`).to.be.below(2e-5 * Math.max(scale, 0.1));
+    }
   });
   session.dispose();
+  lean.dispose();
 }
 
 /** `[h, w, c]` values that depend on parameters, so that input gradients of what follows are checked too. */
@@ -141,6 +147,22 @@ describe('Gradients against finite differences', () => {
       const net = new Net([6]);
       const hidden = net.dense(0, 7, 1, { scale: 2, ...(activation === 'none' ? {} : { activation }) });
       await check(net.crossEntropy(net.dense(hidden, 3, 4, { bias: false })), 4, 14);
+    });
+  }
+
+  for (const kernel of [1, 3]) {
+    it(`convolutions with batch norms between them, ${kernel}x${kernel}`, async () => {
+      const net = new Net([4]);
+      const options = { useBias: false, window: [3, 3], padding: [1, 1, 1, 1] } as const;
+      const first = convolve(net, image(net, 1), 10, { ...options, op: 'depthwiseConv2d', channels: 1 });
+      const second = convolve(net, net.batchNorm(first, 12, { activation: 'relu' }), 14, {
+        useBias: false,
+        op: 'conv2d',
+        window: [kernel, kernel],
+        channels: 4,
+      });
+      const third = convolve(net, net.batchNorm(second, 16), 18, { ...options, op: 'depthwiseConv2d', channels: 1, strides: [2, 2] });
+      await check(classify(net, net.batchNorm(third, 22, { activation: 'relu6' }), 26), 4, 16);
     });
   }
 

@@ -118,7 +118,7 @@ describe('Session', () => {
   it('moves the statistics by the batch mean and the unbiased batch variance, and uses them in inference', async () => {
     const net = new Net([3, 1, 2]);
     net.batchNorm(0, 1, { momentum: 0.75, epsilon: 0.01 });
-    const session = net.session();
+    const session = net.session({ keepValues: true });
     const x = uniform(4 * 6, 5, 3);
     await session.forward(x, { mode: 'training' });
     const [gamma, beta, mean, variance] = net.data as Float32Array[];

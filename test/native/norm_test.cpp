@@ -110,11 +110,12 @@ void run(Checks& checks, const Case& c, Random& random) {
         Outputs o{std::vector<float>(size), std::vector<float>(2 * ch), d.moving_mean,         d.moving_variance,
                   std::vector<float>(size), std::vector<float>(ch),     std::vector<float>(ch)};
         const BatchNormParameters p{channels, kVarianceEpsilon, kMomentum, d.gamma.data(), d.beta.data(), o[2].data(), o[3].data()};
-        batch_norm_forward_training(p, n, d.x.data(), nullptr, c.activation, {}, o[1].data(), nullptr, o[0].data(), context);
         std::vector<float> kept(kNormSaved * ch);
-        std::copy(o[1].begin(), o[1].end(), kept.begin());
-        const NormGradient gradient =
-            batch_norm_backward_sums(p, n, d.x.data(), c.activation, nullptr, kept.data(), d.dy.data(), o[5].data(), o[6].data(), context);
+        const NormOutput output = batch_norm_forward_training(p, n, d.x.data(), nullptr, c.activation, {}, kept.data(), nullptr, context);
+        norm_output_all(output, n, o[0].data(), context);
+        std::copy_n(kept.begin(), o[1].size(), o[1].begin());
+        const NormSums sums = norm_sums(output, c.activation, nullptr, kept.data(), nullptr, nullptr);
+        const NormGradient gradient = batch_norm_backward(sums, n, kept.data(), d.dy.data(), o[5].data(), o[6].data(), context);
         // In place, as the executor does it.
         o[4] = d.dy;
         norm_gradient_all(gradient, n, o[4].data(), o[4].data(), context);
@@ -136,13 +137,15 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
                                                                             moving_variance = d.moving_variance;
     float min = -0.5f, max = 2.5f;
     NudgedRange range;
+    NormOutput output;
     const ActivationQuant quant{&min, &max, {RangeUpdate::moving_average, false, false, 8, 0.01f}, QuantMode::update, false};
     const auto forward = [&](const ActivationQuant& q) {
       return run_once(*tables[t], 2, batch_norm_workspace(c.channels, c.count, 2), [&](const Context& context) {
         Outputs o{std::vector<float>(static_cast<size_t>(size))};
         const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
                                     moving_mean.data(), moving_variance.data()};
-        batch_norm_forward_training(p, c.count, d.x.data(), nullptr, c.activation, q, saved.data(), &range, o[0].data(), context);
+        output = batch_norm_forward_training(p, c.count, d.x.data(), nullptr, c.activation, q, saved.data(), &range, context);
+        norm_output_all(output, c.count, o[0].data(), context);
         return o;
       })[0];
     };
@@ -159,10 +162,8 @@ void run_quantized(Checks& checks, const Case& c, Random& random) {
     const Outputs gradients = run_once(*tables[t], 2, batch_norm_workspace(c.channels, c.count, 2), [&](const Context& context) {
       Outputs o{std::vector<float>(static_cast<size_t>(size)), std::vector<float>(static_cast<size_t>(c.channels)),
                 std::vector<float>(static_cast<size_t>(c.channels))};
-      const BatchNormParameters p{c.channels,         kVarianceEpsilon,      kMomentum, d.gamma.data(), d.beta.data(),
-                                  moving_mean.data(), moving_variance.data()};
-      const NormGradient gradient = batch_norm_backward_sums(p, c.count, d.x.data(), c.activation, &range, saved.data(), d.dy.data(),
-                                                             o[1].data(), o[2].data(), context);
+      const NormSums sums = norm_sums(output, c.activation, &range, saved.data(), nullptr, nullptr);
+      const NormGradient gradient = batch_norm_backward(sums, c.count, saved.data(), d.dy.data(), o[1].data(), o[2].data(), context);
       norm_gradient_all(gradient, c.count, d.dy.data(), o[0].data(), context);
       return o;
     });
