@@ -79,7 +79,7 @@ describe('running ONNX files in ONNX Runtime', () => {
   it('a trained, quantized DS-CNN chooses what our int8 executor chooses', async () => {
     const { train, validation, test } = await loadFsdd();
     const model = zoo.dsCnn({ size: 'S', classes: 10 });
-    await fit(model, { train, epochs: 2, batchSize: 64, optimizer: adam({ learningRate: 3e-3 }) });
+    await fit(model, { train, epochs: 8, batchSize: 64, optimizer: adam({ learningRate: 3e-3 }) });
     const int8 = await convertToInt8(model, { representativeData: train, samples: 200 });
     const bytes = encodeOnnx(int8);
     const runner = new Int8Runner(int8);
