@@ -8,18 +8,49 @@ namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-// Clamp and, with kQuantize, the rounding of spec 3.5. Nothing here may be fused: every step rounds as in TensorFlow.
-template <bool kQuantize>
-struct Finisher {
-  Vec low, high, min, scale, zero_code;
-  PCQAT_INLINE explicit Finisher(const Finish& f)
-      : low(splat(f.low)), high(splat(f.high)), min(splat(f.min)), scale(splat(f.scale)), zero_code(splat(f.zero_code)) {}
+// Quotients by one divisor, to the bit of a division: a product with the reciprocal is within two ulps, a correction by the exact remainder
+// makes it faithful, and a second one then rounds it correctly (Markstein 1990).
+struct Reciprocal {
+  Vec divisor, inverse;
+  PCQAT_INLINE explicit Reciprocal(float d) : divisor(splat(d)), inverse(splat(1.0f / d)) {}
   PCQAT_INLINE Vec operator()(Vec v) const {
-    v = clamp(v, low, high);
-    if constexpr (!kQuantize) return v;
-    return floor((v - min) / scale - zero_code + splat(0.5f)) * scale;
+    const Vec q = v * inverse, faithful = fma(fma(-q, divisor, v), inverse, q);
+    return fma(fma(-faithful, divisor, v), inverse, faithful);
   }
 };
+struct Division {
+  Vec divisor;
+  PCQAT_INLINE explicit Division(float d) : divisor(splat(d)) {}
+  PCQAT_INLINE Vec operator()(Vec v) const { return v / divisor; }
+};
+
+// Clamp, then the rounding of spec 3.5. Nothing here may be fused: every step rounds as in TensorFlow.
+template <typename Divide>
+struct Quantizer {
+  Vec low, high, min, scale, zero_code;
+  Divide divide;
+  PCQAT_INLINE explicit Quantizer(const Finish& f)
+      : low(splat(f.low)), high(splat(f.high)), min(splat(f.min)), scale(splat(f.scale)), zero_code(splat(f.zero_code)), divide(f.scale) {}
+  PCQAT_INLINE Vec operator()(Vec v) const { return floor(divide(clamp(v, low, high) - min) - zero_code + splat(0.5f)) * scale; }
+};
+struct Clamp {
+  Vec low, high;
+  PCQAT_INLINE explicit Clamp(const Finish& f) : low(splat(f.low)), high(splat(f.high)) {}
+  PCQAT_INLINE Vec operator()(Vec v) const { return clamp(v, low, high); }
+};
+
+// body(end), `end` being what f says as a function of a vector.
+template <typename Body>
+PCQAT_INLINE void with_finish(const Finish& f, Body body) {
+  // Between these scales a remainder that is too small for a float belongs to a quotient that rounds to the code of zero anyway.
+  const bool corrects = kLanes > 1 && f.scale > 0x1p-70f && f.scale < 0x1p70f;
+  if (!f.quantize)
+    body(Clamp(f));
+  else if (corrects)
+    body(Quantizer<Reciprocal>(f));
+  else
+    body(Quantizer<Division>(f));
+}
 
 PCQAT_INLINE Vec passing(Vec v, Vec low, Vec high, Vec gradient) { return keep_between(v, low, high, gradient); }
 
@@ -53,17 +84,10 @@ void extremes(int64_t count, const float* a, const float* b, float* low, float* 
   }
 }
 
-template <bool kQuantize>
-PCQAT_INLINE void finish_all(int64_t count, const float* a, const float* b, const Finish& f, float* y) {
-  const Finisher<kQuantize> end(f);
-  for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, end(sum_of(access, a, b, i))); });
-}
-
 void finish(int64_t count, const float* a, const float* b, const Finish& f, float* y) {
-  if (f.quantize)
-    finish_all<true>(count, a, b, f, y);
-  else
-    finish_all<false>(count, a, b, f, y);
+  with_finish(f, [&](const auto& end) PCQAT_INLINE_LAMBDA {
+    for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, end(sum_of(access, a, b, i))); });
+  });
 }
 
 void pass_gradient(int64_t count, const float* a, const float* b, const PassInterval& pass, const float* dy, float* dx) {

@@ -120,13 +120,12 @@ struct Count {
   static constexpr int value = N;
 };
 
-// body(c, access, count) over the channels of a pixel, decltype(count)::value vectors at a time: several, then single ones,
-// then the rest. Several at a time hide the latency of running sums.
-template <typename Body>
+// body(c, access, count) over the channels of a pixel, decltype(count)::value vectors at a time: several (G, by default as many as 32 or 16
+// registers allow for four values of each), then single ones, then the rest. Several at a time hide the latency of running sums.
+template <int G = kLanes == 16 ? 4 : 2, typename Body>
 PCQAT_INLINE void for_channels(int64_t channels, Body body) {
-  constexpr int kGroup = kLanes == 16 ? 4 : 2;  // as many as 32 or 16 registers allow
   int64_t c = 0;
-  for (; c + kGroup * kLanes <= channels; c += kGroup * kLanes) body(c, Whole{}, Count<kGroup>{});
+  for (; c + G * kLanes <= channels; c += G * kLanes) body(c, Whole{}, Count<G>{});
   for (; c + kLanes <= channels; c += kLanes) body(c, Whole{}, Count<1>{});
   if (c < channels) body(c, Part{channels - c}, Count<1>{});
 }

@@ -11,6 +11,9 @@ namespace {
 
 constexpr int64_t kBlockRows = 64;
 
+// Vectors whose five constants stay in registers.
+constexpr int kGradientGroup = kLanes == 16 ? 4 : 1;
+
 PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
   float values[kLanes];
   store(values, v);
@@ -71,23 +74,23 @@ void merge_moments(int64_t channels, double before, double count, const float* s
   });
 }
 
-template <bool kQuantize>
-PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift,
-                                   const Finish& finish, float* y) {
-  const Finisher<kQuantize> end(finish);
-  for (int64_t row = 0; row < rows; ++row) {
-    for_vectors(channels, [&](int64_t c, auto access) {
-      const Vec v = fma(access.load(x + row * channels + c), access.load(scale + c), access.load(shift + c));
-      access.store(y + row * channels + c, end(v));
-    });
-  }
-}
-
 void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
-  if (finish.quantize)
-    scale_shift_rows<true>(rows, channels, x, scale, shift, finish, y);
-  else
-    scale_shift_rows<false>(rows, channels, x, scale, shift, finish, y);
+  with_finish(finish, [&](const auto& end) PCQAT_INLINE_LAMBDA {
+    for_channels(channels, [&](int64_t c, auto access, auto count) {
+      constexpr int V = decltype(count)::value;
+      Vec factor[V], offset[V];
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        factor[v] = access.load(scale + c + v * kLanes);
+        offset[v] = access.load(shift + c + v * kLanes);
+      }
+      for (int64_t row = 0; row < rows; ++row) {
+        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+          const int64_t i = row * channels + c + v * kLanes;
+          access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
+        }
+      }
+    });
+  });
 }
 
 void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
@@ -124,15 +127,26 @@ void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const fl
 void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                    const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
-  for (int64_t row = 0; row < rows; ++row) {
-    for_vectors(channels, [&](int64_t c, auto access) {
-      const int64_t i = row * channels + c;
-      const Vec value = access.load(x + i), factor = access.load(scale + c);
-      const Vec g = passing(fma(value, factor, access.load(shift + c)), low, high, access.load(dy + i));
-      const Vec trend = fma(value - access.load(mean + c), access.load(slope + c), access.load(offset + c));
-      access.store(dx + i, fma(g, factor, trend));
-    });
-  }
+  for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
+    constexpr int V = decltype(count)::value;
+    Vec factor[V], begin[V], center[V], incline[V], level[V];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+      const int64_t i = c + v * kLanes;
+      factor[v] = access.load(scale + i);
+      begin[v] = access.load(shift + i);
+      center[v] = access.load(mean + i);
+      incline[v] = access.load(slope + i);
+      level[v] = access.load(offset + i);
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        const int64_t i = row * channels + c + v * kLanes;
+        const Vec value = access.load(x + i);
+        const Vec g = passing(fma(value, factor[v], begin[v]), low, high, access.load(dy + i));
+        access.store(dx + i, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
+      }
+    }
+  });
 }
 
 }  // namespace

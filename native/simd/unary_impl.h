@@ -97,18 +97,11 @@ PCQAT_INLINE void with_function(const Unary& unary, Body body) {
   }
 }
 
-template <bool kQuantize, typename Function>
-PCQAT_INLINE void unary_all(int64_t count, Function f, const float* x, const Finish& finish, float* y) {
-  const Finisher<kQuantize> end(finish);
-  for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, end(f.value(access.load(x + i)))); });
-}
-
 void unary(int64_t count, const Unary& function, const float* x, const Finish& finish, float* y) {
   with_function(function, [&](auto f) {
-    if (finish.quantize)
-      unary_all<true>(count, f, x, finish, y);
-    else
-      unary_all<false>(count, f, x, finish, y);
+    with_finish(finish, [&](const auto& end) PCQAT_INLINE_LAMBDA {
+      for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, end(f.value(access.load(x + i)))); });
+    });
   });
 }
 
