@@ -38,7 +38,7 @@ struct DepthwiseMemory {
 
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int threads, Carver& workspace) {
   const int64_t size = g.kernel_h * g.kernel_w * g.out_c;
-  DepthwiseSpans spans(g, false, threads, workspace), inward(g, true, threads, workspace);
+  DepthwiseSpans spans(g, false, workspace), inward(g, true, workspace);
   float* x_lines = workspace.take<float>(threads * input_lines(g) * g.in_w * g.out_c);
   float* d_lines = workspace.take<float>(threads * gradient_lines(g) * g.out_w * g.out_c);
   float* partials = workspace.take<float>(kMostPartials * size);
@@ -142,12 +142,10 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x,
     LineBuffer in = input_buffer(g, input, memory, worker);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {
       need_input(g, input, memory.spans, image, lines, in, kernels);
-      for (int64_t row = lines.first; row < lines.end; ++row) {
-        memory.spans.each(row, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
-          kernels.f32->depthwise(span, in.at(image, from), kernel, bias, activation_low(activation), activation_high(activation),
-                                 y + image * out_floats + to);
-        });
-      }
+      memory.spans.each(lines, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+        kernels.f32->depthwise(span, in.at(image, from), kernel, bias, activation_low(activation), activation_high(activation),
+                               y + image * out_floats + to);
+      });
       if (statistics == nullptr) return;
       statistics->take(chunk, (image * g.out_h + lines.first) * g.out_w, (lines.end - lines.first) * g.out_w, g.out_c, y, *kernels.f32);
     });
@@ -183,14 +181,12 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
       need_gradient(g, gradient, image, dx == nullptr ? lines : hull(lines, memory.inward.sources(own)), d, kernels);
       if (targets.d_kernel != nullptr) {
         need_input(g, input, memory.spans, image, lines, in, kernels);
-        for (int64_t row = lines.first; row < lines.end; ++row) {
-          memory.spans.each(row, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
-            kernels.f32->depthwise_gradient(span, in.at(image, from), d.at(image, to), partial);
-          });
-        }
+        memory.spans.each(lines, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+          kernels.f32->depthwise_gradient(span, in.at(image, from), d.at(image, to), partial);
+        });
       }
-      for (int64_t row = own.first; row < own.end && dx != nullptr; ++row) {
-        memory.inward.each(row, worker, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
+      if (dx != nullptr) {
+        memory.inward.each(own, [&](const DepthwiseSpan& span, int64_t from, int64_t to) {
           kernels.f32->depthwise(span, d.at(image, from), kernel, nullptr, -kInfinity, kInfinity, dx + image * in_floats + to);
         });
       }

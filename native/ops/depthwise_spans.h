@@ -1,6 +1,5 @@
-// Depthwise convolution as spans: neighbouring pixels of an output row that see the same part of the kernel. Inside the
-// image that is one long span; at its edges, spans of a pixel or two. The gradient of the input is the same computation
-// with input and output swapped.
+// Depthwise convolution as spans: output pixels that see the same part of the kernel. Inside the image that is one large span; along its
+// edges, spans of a pixel or two. The gradient of the input is the same computation with input and output swapped.
 #pragma once
 
 #include "carver.h"
@@ -24,60 +23,68 @@ struct Axis {
     const int64_t found = backward ? position / stride : position;
     return found < source_size ? found : -1;
   }
-};
-
-// Columns of a target row, a fixed step apart, that have the same kernel columns.
-struct ColumnSpan {
-  int32_t first, pixels;
-  int32_t taps_begin, taps_end;  // in DepthwiseSpans::taps_
+  // The first tap that connects to a source, or `kernel`.
+  int64_t first_tap(int64_t target) const {
+    int64_t tap = 0;
+    while (tap < kernel && source(target, tap) < 0) ++tap;
+    return tap;
+  }
+  // Inside the image, positions that far apart see the same taps, source_step() further. Backward, neighbours see different ones when the
+  // stride is not 1.
+  int64_t step() const { return backward ? std::min(stride, target_size) : 1; }
+  int64_t source_step() const { return backward ? 1 : stride; }
+  // Whether both see the same taps, as far from the source of the first one.
+  bool is_alike(int64_t a, int64_t b) const;
 };
 
 class DepthwiseSpans {
  public:
   // Plans its memory in the workspace; measures only when that has no memory.
-  DepthwiseSpans(const ConvGeometry& g, bool backward, int workers, Carver& workspace);
+  DepthwiseSpans(const ConvGeometry& g, bool backward, Carver& workspace);
   // Finds the spans. Needs the workspace's memory.
   void fill();
 
-  // Source lines that the target rows [rows.first, rows.end) read; none: first = end.
-  Lines sources(Lines rows) const;
-  // body(span, offset in x, offset in y) for each span of target row `row` of an image: where the span's offsets count
-  // from, and its first target pixel.
+  // Source lines that the target lines read; none: first = end.
+  Lines sources(Lines lines) const;
+  // body(span, offset in x, offset in y) for each span of target lines of an image: where the span's offsets count from, and its first
+  // target pixel.
   template <typename Body>
-  void each(int64_t row, int worker, Body body) const {
-    int64_t first = 0, last = -1;  // kernel rows that touch the target row
-    for (int64_t kh = 0; kh < rows_.kernel; ++kh) {
-      if (rows_.source(row, kh) < 0) continue;
-      if (last < 0) first = kh;
-      last = kh;
+  void each(Lines lines, Body body) const {
+    const int64_t step = rows_.step();
+    for (int64_t start = lines.first; start < std::min(lines.first + step, lines.end); ++start) {
+      for (int64_t row = start; row < lines.end;) {
+        const int64_t first = row;
+        while (row < lines.end && kinds_[row].spans == kinds_[first].spans) row += step;
+        for (int64_t s = 0; s < count_; ++s) {
+          DepthwiseSpan span = kinds_[first].spans[s];
+          span.rows = (row - first) / step;
+          body(span, kinds_[first].source, (first * columns_.target_size + groups_[s].first) * channels_);
+        }
+      }
     }
-    const Offsets& offsets = offsets_of(row, first, last, worker);
-    const int64_t source = last < 0 ? 0 : rows_.source(row, first) * columns_.source_size * channels_;
-    for (int64_t s = 0; s < count_; ++s) body(offsets.spans[s], source, (row * columns_.target_size + spans_[s].first) * channels_);
   }
 
  private:
-  // The spans of a row, counted from its first source row: the same for all rows that see the same kernel rows. Backward,
-  // those alternate with the stride, so there is one of these per worker and step.
-  struct Offsets {
-    int64_t first, last;
-    DepthwiseSpan* spans;
-    int64_t* values;
+  // Columns of a target row, a step apart, that are alike.
+  struct Group {
+    int64_t first, pixels;
   };
-  const Offsets& offsets_of(int64_t row, int64_t first, int64_t last, int worker) const;
+  // What a target row sees.
+  struct Kind {
+    const DepthwiseSpan* spans;  // shared by rows that are alike
+    int64_t source;              // where its offsets count from
+  };
+  int64_t most_kinds() const;
+  void find_groups();
+  DepthwiseSpan make_span(int64_t row, const Group& columns, int64_t* offsets) const;
 
   Axis rows_, columns_;
   int64_t channels_;
-  int64_t step_, source_step_;  // between the pixels of a span
-  int64_t row_step_;            // between rows that see the same kernel rows
-  int64_t count_ = 0;
-  int workers_;
-  int64_t values_per_set_;
-  ColumnSpan* spans_;
-  int32_t* taps_;
-  Offsets* offsets_;  // per worker and row_step_
-  DepthwiseSpan* set_spans_;
-  int64_t* set_values_;
+  int64_t count_ = 0;  // groups
+  Group* groups_;
+  Kind* kinds_;  // per target row
+  DepthwiseSpan* spans_;
+  int64_t* offsets_;
 };
 
 }  // namespace pcqat

@@ -8,7 +8,46 @@ namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-// P consecutive pixels of V vectors of channels: the kernel is loaded once for all pixels, the offsets once for all.
+// Taps whose weights, or whose sums, stay in registers while a span goes by: a window of 3 x 3.
+constexpr int kTaps = 9;
+// Vectors of channels at once that have so many registers.
+constexpr int kTapVectors = kLanes == 8 || kLanes == 1 ? 1 : 2;
+
+// body(Count<taps>) if there are 1 to T of them.
+template <int T, typename Body>
+PCQAT_INLINE bool with_taps(int64_t taps, Body body) {
+  if constexpr (T == 0)
+    return false;
+  else if (taps == T)
+    return body(Count<T>{}), true;
+  else
+    return with_taps<T - 1>(taps, body);
+}
+
+template <int T, int V, typename Access>
+PCQAT_INLINE void depthwise_taps(const DepthwiseSpan& s, Access access, const float* x, const float* kernel, const float* bias, Vec low,
+                                 Vec high, float* y) {
+  Vec weight[T][V], start[V];
+  const float* in[T];
+  PCQAT_UNROLL for (int t = 0; t < T; ++t) {
+    in[t] = x + s.x_offset[t];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) weight[t][v] = access.load(kernel + s.w_offset[t] + v * kLanes);
+  }
+  PCQAT_UNROLL for (int v = 0; v < V; ++v) start[v] = bias == nullptr ? Vec{} : access.load(bias + v * kLanes);
+  for (int64_t row = 0; row < s.rows; ++row) {
+    int64_t from = row * s.x_row;
+    float* to = y + row * s.y_row;
+    for (int64_t p = 0; p < s.pixels; ++p, from += s.x_step, to += s.y_step) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        Vec sum = start[v];
+        PCQAT_UNROLL for (int t = 0; t < T; ++t) sum = fma(access.load(in[t] + from + v * kLanes), weight[t][v], sum);
+        access.store(to + v * kLanes, clamp(sum, low, high));
+      }
+    }
+  }
+}
+
+// P consecutive pixels with any number of taps: the kernel is loaded once for all of them.
 template <int P, int V, typename Access>
 PCQAT_INLINE void depthwise_tile(const DepthwiseSpan& s, Access access, const float* x, const float* kernel, const float* bias, Vec low,
                                  Vec high, float* y) {
@@ -30,27 +69,31 @@ PCQAT_INLINE void depthwise_tile(const DepthwiseSpan& s, Access access, const fl
   }
 }
 
+template <int V, typename Access>
+PCQAT_INLINE void depthwise_tiles(const DepthwiseSpan& s, Access access, const float* x, const float* kernel, const float* bias, Vec low,
+                                  Vec high, float* y) {
+  for (int64_t row = 0; row < s.rows; ++row) {
+    const float* in = x + row * s.x_row;
+    float* out = y + row * s.y_row;
+    int64_t p = 0;
+    for (; p + 4 <= s.pixels; p += 4) depthwise_tile<4, V>(s, access, in + p * s.x_step, kernel, bias, low, high, out + p * s.y_step);
+    for (; p < s.pixels; ++p) depthwise_tile<1, V>(s, access, in + p * s.x_step, kernel, bias, low, high, out + p * s.y_step);
+  }
+}
+
 void depthwise(const DepthwiseSpan& s, const float* x, const float* kernel, const float* bias, float low, float high, float* y) {
   const Vec lowest = splat(low), highest = splat(high);
-  for_channels(s.channels, [&](int64_t c, auto access, auto count) {
+  for_channels<kTapVectors>(s.channels, [&](int64_t c, auto access, auto count) {
     constexpr int V = decltype(count)::value;
     const float* const offset = bias == nullptr ? nullptr : bias + c;
-    const auto tile = [&](auto pixels, int64_t p) {
-      depthwise_tile<decltype(pixels)::value, V>(s, access, x + c + p * s.x_step, kernel + c, offset, lowest, highest,
-                                                 y + c + p * s.y_step);
-    };
-    int64_t p = 0;
-    for (; p + 4 <= s.pixels; p += 4) tile(Count<4>{}, p);
-    if (s.pixels - p == 3)
-      tile(Count<3>{}, p);
-    else if (s.pixels - p == 2)
-      tile(Count<2>{}, p);
-    else if (s.pixels - p == 1)
-      tile(Count<1>{}, p);
+    const bool fits = with_taps<kTaps>(s.taps, [&](auto taps) PCQAT_INLINE_LAMBDA {
+      depthwise_taps<decltype(taps)::value, V>(s, access, x + c, kernel + c, offset, lowest, highest, y + c);
+    });
+    if (!fits) depthwise_tiles<V>(s, access, x + c, kernel + c, offset, lowest, highest, y + c);
   });
 }
 
-// T kernel elements of V vectors of channels at once: their sums stay in registers while the span goes by.
+// T kernel elements, from `first` on.
 template <int T, int V, typename Access>
 PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access, int64_t first, const float* x, const float* dy,
                                           float* d_kernel) {
@@ -60,11 +103,14 @@ PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access,
     PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[t][v] = access.load(d_kernel + s.w_offset[first + t] + v * kLanes);
     in[t] = x + s.x_offset[first + t];
   }
-  for (int64_t p = 0; p < s.pixels; ++p) {
-    Vec gradient[V];
-    PCQAT_UNROLL for (int v = 0; v < V; ++v) gradient[v] = access.load(dy + p * s.y_step + v * kLanes);
-    PCQAT_UNROLL for (int t = 0; t < T; ++t) {
-      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[t][v] = fma(access.load(in[t] + p * s.x_step + v * kLanes), gradient[v], sum[t][v]);
+  for (int64_t row = 0; row < s.rows; ++row) {
+    int64_t from = row * s.x_row;
+    const float* at = dy + row * s.y_row;
+    for (int64_t p = 0; p < s.pixels; ++p, from += s.x_step, at += s.y_step) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+        const Vec gradient = access.load(at + v * kLanes);
+        PCQAT_UNROLL for (int t = 0; t < T; ++t) sum[t][v] = fma(access.load(in[t] + from + v * kLanes), gradient, sum[t][v]);
+      }
     }
   }
   PCQAT_UNROLL for (int t = 0; t < T; ++t) {
@@ -72,25 +118,14 @@ PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access,
   }
 }
 
-template <int V, typename Access>
-PCQAT_INLINE void depthwise_gradient_channels(const DepthwiseSpan& s, Access access, const float* x, const float* dy, float* d_kernel) {
-  int64_t t = 0;
-  for (; t + 9 <= s.taps; t += 9) depthwise_gradient_taps<9, V>(s, access, t, x, dy, d_kernel);
-  for (; t + 6 <= s.taps; t += 6) depthwise_gradient_taps<6, V>(s, access, t, x, dy, d_kernel);
-  for (; t + 2 <= s.taps; t += 2) depthwise_gradient_taps<2, V>(s, access, t, x, dy, d_kernel);
-  for (; t < s.taps; ++t) depthwise_gradient_taps<1, V>(s, access, t, x, dy, d_kernel);
-}
-
 void depthwise_gradient(const DepthwiseSpan& s, const float* x, const float* dy, float* d_kernel) {
-  // Spans are short at small sizes, and finding their taps costs as much as a pixel: two vectors share it where 32 registers hold their
-  // sums.
-  constexpr int kShared = kLanes == 16 ? 2 : 1;
-  int64_t c = 0;
-  for (; c + kShared * kLanes <= s.channels; c += kShared * kLanes) {
-    depthwise_gradient_channels<kShared>(s, Whole{}, x + c, dy + c, d_kernel + c);
-  }
-  for_vectors(s.channels - c, [&](int64_t rest, auto access) {
-    depthwise_gradient_channels<1>(s, access, x + c + rest, dy + c + rest, d_kernel + c + rest);
+  for_channels<kTapVectors>(s.channels, [&](int64_t c, auto access, auto count) {
+    constexpr int V = decltype(count)::value;
+    for (int64_t first = 0; first < s.taps; first += kTaps) {
+      with_taps<kTaps>(s.taps - first < kTaps ? s.taps - first : kTaps, [&](auto taps) PCQAT_INLINE_LAMBDA {
+        depthwise_gradient_taps<decltype(taps)::value, V>(s, access, first, x + c, dy + c, d_kernel + c);
+      });
+    }
   });
 }
 

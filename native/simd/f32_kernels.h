@@ -27,13 +27,14 @@ struct GemmBlock {
   const int32_t* correction = nullptr;
 };
 
-// Consecutive output pixels (`pixels` of them, `y_step` apart) of a depthwise convolution whose `taps` valid kernel
-// elements are the same, relative to the pixel: x_offset[t] from the span's first pixel, weights at kernel + w_offset[t].
+// Output pixels of a depthwise convolution whose `taps` valid kernel elements are the same, relative to the pixel: `rows` of `pixels`,
+// y_row and y_step apart. x_offset[t] counts from the span's first pixel, weights lie at kernel + w_offset[t].
 struct DepthwiseSpan {
-  int64_t channels, pixels, taps;
+  int64_t channels, pixels, rows, taps;
   const int64_t* x_offset;
   const int64_t* w_offset;
   int64_t x_step, y_step;
+  int64_t x_row, y_row;
 };
 
 // What ends a forward pass: clamp to [low, high] (activation and range of the fake quantization at once), then, with
