@@ -1,4 +1,5 @@
 import type { ChainCodebook } from '../compress/chains.js';
+import { countDistinct } from '../compress/clustering/count-distinct.js';
 import { materializeWeight, pinnedCentroids } from '../compress/materialize.js';
 import { sparsityOf } from '../compress/sparsity/metrics.js';
 import { stateOf, weightOf } from '../compress/state.js';
@@ -45,8 +46,7 @@ export function summarizeChains(model: Model): LayerSummary[] {
     return {
       weight,
       sparsity: sparsityOf(used),
-      // −0 + 0 = 0: both zeros are one value.
-      ...(chain.codebook === undefined ? {} : { distinct: new Set(used.map((value) => value + 0)).size }),
+      ...(chain.codebook === undefined ? {} : { distinct: countDistinct(used) }),
       ...(chain.mask?.pruning === undefined || threshold === undefined ? {} : { threshold }),
     };
   });

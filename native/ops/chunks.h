@@ -12,8 +12,8 @@ constexpr int64_t kMaxChunks = 64;
 // Elements of an element-wise pass that make a chunk worth handing to a thread.
 constexpr int64_t kChunkElements = 16384;
 
-// Multiply-adds of a matrix product that make a chunk worth handing to a thread: about 40 µs.
-constexpr int64_t kChunkProducts = 2'000'000;
+// Multiply-adds of a matrix product that make a chunk worth handing to a thread: some microseconds.
+constexpr int64_t kChunkProducts = 500'000;
 
 struct Chunks {
   int64_t total, size, count;
