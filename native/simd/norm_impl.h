@@ -4,6 +4,7 @@
 #include "simd/elementwise_impl.h"
 #include "simd/f32_kernels.h"
 #include "simd/f32_vector.h"
+#include "simd/wide_rows.h"
 
 namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
@@ -20,11 +21,12 @@ PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
   for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(values[i]);
 }
 
-void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& out) {
-  for (int64_t c = 0; c < channels && !add; ++c) {
-    out.sum[c] = out.squares[c] = 0;
-    out.low[c] = out.high[c] = x[c];
-  }
+// Sums of a wide row, to be folded into those of its channels.
+PCQAT_INLINE void fold(int64_t channels, int64_t repeats, const double* wide, double* sum) {
+  for (int64_t i = 0; i < repeats * channels; ++i) sum[i % channels] += wide[i];
+}
+
+void add_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& out) {
   for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
     for_channels(channels, [&](int64_t c, auto access, auto count) {
@@ -56,6 +58,28 @@ void channel_statistics(int64_t rows, int64_t channels, const float* x, const fl
   }
 }
 
+void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& out) {
+  for (int64_t c = 0; c < channels && !add; ++c) {
+    out.sum[c] = out.squares[c] = 0;
+    out.low[c] = out.high[c] = x[c];
+  }
+  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+    const float* const at = x + first * channels;
+    if (repeats == 1) return add_statistics(count, channels, at, shift, out);
+    const Repeated base(shift, channels, repeats);
+    Repeated low(out.low, channels, repeats), high(out.high, channels, repeats);
+    double sum[kMostWide] = {}, squares[kMostWide] = {};
+    add_statistics(count, repeats * channels, at, base, {sum, squares, low.memory(), high.memory()});
+    fold(channels, repeats, sum, out.sum);
+    fold(channels, repeats, squares, out.squares);
+    for (int64_t i = 0; i < repeats * channels; ++i) {
+      float &least = out.low[i % channels], &most = out.high[i % channels];
+      least = low[i] < least ? low[i] : least;
+      most = high[i] > most ? high[i] : most;
+    }
+  });
+}
+
 // Pairwise merging of moments (Chan, Golub & LeVeque 1983).
 void merge_moments(int64_t channels, double before, double count, const float* shift, const ChannelSums& part, const ChannelMoments& all) {
   const double share = 1.0 / count, weight = count / (before + count), spread = before * weight;
@@ -74,27 +98,40 @@ void merge_moments(int64_t channels, double before, double count, const float* s
   });
 }
 
-void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
-  with_finish(finish, [&](const auto& end) PCQAT_INLINE_LAMBDA {
-    for_channels(channels, [&](int64_t c, auto access, auto count) {
-      constexpr int V = decltype(count)::value;
-      Vec factor[V], offset[V];
+template <typename End>
+PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const End& end,
+                                   float* y) {
+  for_channels(channels, [&](int64_t c, auto access, auto count) {
+    constexpr int V = decltype(count)::value;
+    Vec factor[V], offset[V];
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+      factor[v] = access.load(scale + c + v * kLanes);
+      offset[v] = access.load(shift + c + v * kLanes);
+    }
+    for (int64_t row = 0; row < rows; ++row) {
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-        factor[v] = access.load(scale + c + v * kLanes);
-        offset[v] = access.load(shift + c + v * kLanes);
+        const int64_t i = row * channels + c + v * kLanes;
+        access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
       }
-      for (int64_t row = 0; row < rows; ++row) {
-        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-          const int64_t i = row * channels + c + v * kLanes;
-          access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
-        }
-      }
-    });
+    }
   });
 }
 
-void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
-                        const PassInterval& pass, const float* dy, double* sum, double* product) {
+void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
+  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+    const Repeated factor(scale, channels, repeats), offset(shift, channels, repeats);
+    const int64_t at = first * channels;
+    with_finish(finish, [&](const auto& end) { scale_shift_rows(count, repeats * channels, x + at, factor, offset, end, y + at); });
+  });
+}
+
+// The constants of a batch norm's gradient; `slope` and `offset` are used by that of its input only.
+struct NormConstants {
+  const float *scale, *shift, *mean, *slope, *offset;
+};
+
+void add_gradient_sums(int64_t rows, int64_t channels, const float* x, const NormConstants& n, const PassInterval& pass, const float* dy,
+                       double* sum, double* product) {
   const Vec low = splat(pass.low), high = splat(pass.high);
   for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
     const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
@@ -102,9 +139,9 @@ void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const fl
       constexpr int V = decltype(count)::value;
       Vec factor[V], offset[V], center[V], total[V], weighted[V];
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-        factor[v] = access.load(scale + c + v * kLanes);
-        offset[v] = access.load(shift + c + v * kLanes);
-        center[v] = access.load(mean + c + v * kLanes);
+        factor[v] = access.load(n.scale + c + v * kLanes);
+        offset[v] = access.load(n.shift + c + v * kLanes);
+        center[v] = access.load(n.mean + c + v * kLanes);
         total[v] = weighted[v] = Vec{};
       }
       for (int64_t row = begin; row < end; ++row) {
@@ -124,19 +161,33 @@ void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const fl
   }
 }
 
-void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
-                   const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx) {
+void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                        const PassInterval& pass, const float* dy, double* sum, double* product) {
+  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+    const int64_t at = first * channels;
+    if (repeats == 1)
+      return add_gradient_sums(count, channels, x + at, {scale, shift, mean, nullptr, nullptr}, pass, dy + at, sum, product);
+    const Repeated factor(scale, channels, repeats), begin(shift, channels, repeats), center(mean, channels, repeats);
+    double wide_sum[kMostWide] = {}, wide_product[kMostWide] = {};
+    add_gradient_sums(count, repeats * channels, x + at, {factor, begin, center, nullptr, nullptr}, pass, dy + at, wide_sum, wide_product);
+    fold(channels, repeats, wide_sum, sum);
+    fold(channels, repeats, wide_product, product);
+  });
+}
+
+void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const NormConstants& n, const PassInterval& pass, const float* dy,
+                        float* dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
   for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
     constexpr int V = decltype(count)::value;
     Vec factor[V], begin[V], center[V], incline[V], level[V];
     PCQAT_UNROLL for (int v = 0; v < V; ++v) {
       const int64_t i = c + v * kLanes;
-      factor[v] = access.load(scale + i);
-      begin[v] = access.load(shift + i);
-      center[v] = access.load(mean + i);
-      incline[v] = access.load(slope + i);
-      level[v] = access.load(offset + i);
+      factor[v] = access.load(n.scale + i);
+      begin[v] = access.load(n.shift + i);
+      center[v] = access.load(n.mean + i);
+      incline[v] = access.load(n.slope + i);
+      level[v] = access.load(n.offset + i);
     }
     for (int64_t row = 0; row < rows; ++row) {
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
@@ -146,6 +197,16 @@ void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* 
         access.store(dx + i, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
       }
     }
+  });
+}
+
+void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
+                   const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx) {
+  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+    const int64_t at = first * channels;
+    const Repeated factor(scale, channels, repeats), begin(shift, channels, repeats), center(mean, channels, repeats),
+        incline(slope, channels, repeats), level(offset, channels, repeats);
+    norm_gradient_rows(count, repeats * channels, x + at, {factor, begin, center, incline, level}, pass, dy + at, dx + at);
   });
 }
 
