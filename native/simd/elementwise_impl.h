@@ -43,7 +43,7 @@ struct Clamp {
 template <typename Body>
 PCQAT_INLINE void with_finish(const Finish& f, Body body) {
   // Between these scales a remainder that is too small for a float belongs to a quotient that rounds to the code of zero anyway.
-  const bool corrects = kLanes > 1 && f.scale > 0x1p-70f && f.scale < 0x1p70f;
+  const bool corrects = kLanes == 16 && f.scale > 0x1p-70f && f.scale < 0x1p70f;
   if (!f.quantize)
     body(Clamp(f));
   else if (corrects)

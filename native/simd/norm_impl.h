@@ -13,7 +13,17 @@ namespace {
 constexpr int64_t kBlockRows = 64;
 
 // Vectors whose five constants stay in registers.
-constexpr int kGradientGroup = kLanes == 16 ? 4 : 1;
+constexpr int kGradientGroup = kLanes == 16 ? 4 : 2;
+
+// Rows after which a pass over elements goes on to the next channels: few where those at once are only a line of the cache, so that it
+// walks through memory nearly in order.
+constexpr int64_t kPassRows = kLanes == 16 ? 64 : 16;
+
+// body(begin, end) for at most `step` rows at a time.
+template <typename Body>
+PCQAT_INLINE void each_rows(int64_t rows, int64_t step, Body body) {
+  for (int64_t begin = 0; begin < rows; begin += step) body(begin, begin + step < rows ? begin + step : rows);
+}
 
 PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
   float values[kLanes];
@@ -27,8 +37,7 @@ PCQAT_INLINE void fold(int64_t channels, int64_t repeats, const double* wide, do
 }
 
 void add_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, const ChannelSums& out) {
-  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
-    const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
+  each_rows(rows, kBlockRows, [&](int64_t begin, int64_t end) PCQAT_INLINE_LAMBDA {
     for_channels(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec base[V], sum[V], squares[V], low[V], high[V];
@@ -55,7 +64,7 @@ void add_statistics(int64_t rows, int64_t channels, const float* x, const float*
         access.store(out.high + c + v * kLanes, high[v]);
       }
     });
-  }
+  });
 }
 
 void channel_statistics(int64_t rows, int64_t channels, const float* x, const float* shift, bool add, const ChannelSums& out) {
@@ -101,19 +110,21 @@ void merge_moments(int64_t channels, double before, double count, const float* s
 template <typename End>
 PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const End& end,
                                    float* y) {
-  for_channels(channels, [&](int64_t c, auto access, auto count) {
-    constexpr int V = decltype(count)::value;
-    Vec factor[V], offset[V];
-    PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-      factor[v] = access.load(scale + c + v * kLanes);
-      offset[v] = access.load(shift + c + v * kLanes);
-    }
-    for (int64_t row = 0; row < rows; ++row) {
+  each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
+    for_channels(channels, [&](int64_t c, auto access, auto count) {
+      constexpr int V = decltype(count)::value;
+      Vec factor[V], offset[V];
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-        const int64_t i = row * channels + c + v * kLanes;
-        access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
+        factor[v] = access.load(scale + c + v * kLanes);
+        offset[v] = access.load(shift + c + v * kLanes);
       }
-    }
+      for (int64_t row = from; row < to; ++row) {
+        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+          const int64_t i = row * channels + c + v * kLanes;
+          access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
+        }
+      }
+    });
   });
 }
 
@@ -133,8 +144,7 @@ struct NormConstants {
 void add_gradient_sums(int64_t rows, int64_t channels, const float* x, const NormConstants& n, const PassInterval& pass, const float* dy,
                        double* sum, double* product) {
   const Vec low = splat(pass.low), high = splat(pass.high);
-  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
-    const int64_t end = begin + kBlockRows < rows ? begin + kBlockRows : rows;
+  each_rows(rows, kBlockRows, [&](int64_t begin, int64_t end) PCQAT_INLINE_LAMBDA {
     for_channels(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec factor[V], offset[V], center[V], total[V], weighted[V];
@@ -158,7 +168,7 @@ void add_gradient_sums(int64_t rows, int64_t channels, const float* x, const Nor
         add_lanes(product + c + v * kLanes, weighted[v], access.lanes());
       }
     });
-  }
+  });
 }
 
 void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
@@ -178,25 +188,27 @@ void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const fl
 void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const NormConstants& n, const PassInterval& pass, const float* dy,
                         float* dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
-  for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
-    constexpr int V = decltype(count)::value;
-    Vec factor[V], begin[V], center[V], incline[V], level[V];
-    PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-      const int64_t i = c + v * kLanes;
-      factor[v] = access.load(n.scale + i);
-      begin[v] = access.load(n.shift + i);
-      center[v] = access.load(n.mean + i);
-      incline[v] = access.load(n.slope + i);
-      level[v] = access.load(n.offset + i);
-    }
-    for (int64_t row = 0; row < rows; ++row) {
+  each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
+    for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
+      constexpr int V = decltype(count)::value;
+      Vec factor[V], begin[V], center[V], incline[V], level[V];
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-        const int64_t i = row * channels + c + v * kLanes;
-        const Vec value = access.load(x + i);
-        const Vec g = passing(fma(value, factor[v], begin[v]), low, high, access.load(dy + i));
-        access.store(dx + i, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
+        const int64_t i = c + v * kLanes;
+        factor[v] = access.load(n.scale + i);
+        begin[v] = access.load(n.shift + i);
+        center[v] = access.load(n.mean + i);
+        incline[v] = access.load(n.slope + i);
+        level[v] = access.load(n.offset + i);
       }
-    }
+      for (int64_t row = from; row < to; ++row) {
+        PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+          const int64_t i = row * channels + c + v * kLanes;
+          const Vec value = access.load(x + i);
+          const Vec g = passing(fma(value, factor[v], begin[v]), low, high, access.load(dy + i));
+          access.store(dx + i, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
+        }
+      }
+    });
   });
 }
 
