@@ -23,7 +23,7 @@ void Session::forward(int64_t rows, const ForwardOptions& options) {
   rows_ = rows;
   check_finite_rows("x", input_buffer(), program_.values[program_.input].count);
   const bool writes = options.mode != ForwardMode::inference;
-  if (writes) save_written();
+  if (writes) save_written(options.mode);
   const Violation violation = run_chains(options.mode == ForwardMode::training);
   if (is_genuine(violation)) {
     if (writes) restore_written();

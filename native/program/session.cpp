@@ -129,9 +129,9 @@ WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
 
 std::vector<Session::Written> Session::written_tensors() const {
   std::vector<Written> written;
-  auto add = [&](int tensor, bool is_small) {
+  auto add = [&](int tensor, bool is_small, bool is_rewritten = false) {
     const auto same = [&](const Written& w) { return w.tensor == tensor; };
-    if (tensor != kNone && std::none_of(written.begin(), written.end(), same)) written.push_back({tensor, nullptr, is_small});
+    if (tensor != kNone && std::none_of(written.begin(), written.end(), same)) written.push_back({tensor, nullptr, is_small, is_rewritten});
   };
   for (const Instruction& in : program_.instructions) {
     if (options_.training) {
@@ -147,15 +147,29 @@ std::vector<Session::Written> Session::written_tensors() const {
   for (const WeightChainSpec& chain : program_.chains) {
     if (chain.mask != kNone && chain.mask_write_back) add(chain.weight, false);
     if (chain.zero_index != kNone) add(chain.centroids, false);
-    add(chain.indices, false);
+    add(chain.indices, false, true);
     add(chain.fake_quant.min, true);
     add(chain.fake_quant.max, true);
   }
   return written;
 }
 
-void Session::save_written() {
-  for (const Written& w : written_) std::memcpy(w.copy, tensors_[w.tensor].data, tensor_bytes(w.tensor));
+void Session::save_written(ForwardMode mode) {
+  for (Written& w : written_) {
+    uint8_t*& data = tensors_[w.tensor].data;
+    if (w.is_rewritten && mode == ForwardMode::training) {
+      std::swap(data, w.copy);
+      continue;
+    }
+    const Chunks chunks = chunks_of(static_cast<int64_t>(tensor_bytes(w.tensor)), kChunkElements * sizeof(float));
+    pool_.parallel_for(chunks.count, [&](int64_t chunk) {
+      std::memcpy(w.copy + chunks.begin(chunk), data + chunks.begin(chunk), static_cast<size_t>(chunks.length(chunk)));
+    });
+  }
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    const int indices = program_.chains[c].indices;
+    if (indices != kNone) chains_[c].indices = reinterpret_cast<int32_t*>(tensors_[indices].data);
+  }
 }
 
 void Session::restore_written() {

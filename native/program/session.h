@@ -125,7 +125,8 @@ class Session {
   struct Written {
     int tensor;
     uint8_t* copy;
-    bool is_small;  // a statistic or range, checked for finiteness after each forward pass
+    bool is_small;      // a statistic or range, checked for finiteness after each forward pass
+    bool is_rewritten;  // indices: all of them, by every training pass
   };
 
   // session.cpp
@@ -143,7 +144,7 @@ class Session {
   const float* kernel_data(const Instruction& in) const;
   Context context() { return {kernels_, pool_, arena_data(workspace_)}; }
   // What a forward pass that is not inference changes, saved and restored.
-  void save_written();
+  void save_written(ForwardMode mode);
   void restore_written();
 
   // codes.cpp

@@ -32,7 +32,7 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   check_finite_rows("x", input_buffer(), program_.values[program_.input].count);
   check_targets();
 
-  save_written();
+  save_written(ForwardMode::training);
   for (TensorMemory& tensor : tensors_) tensor.gradient_written = false;
   ForwardOptions forward;
   forward.mode = ForwardMode::training;
