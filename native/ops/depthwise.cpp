@@ -28,7 +28,7 @@ int64_t gradient_lines(const ConvGeometry& g) {
 }
 
 struct DepthwiseMemory {
-  DepthwiseSpans spans, inward;  // inward: of the gradient of the input
+  DepthwiseSpans spans, inward;  // inward: of the gradient of the input, not filled yet
   float* x_lines;                // per worker
   float* d_lines;                // per worker
   float* partials;
@@ -51,7 +51,6 @@ DepthwiseMemory memory_of(const ConvGeometry& g, int64_t rows, const Context& co
   Carver workspace(context.workspace);
   DepthwiseMemory memory = plan(g, rows, context.pool.threads(), workspace);
   memory.spans.fill();
-  memory.inward.fill();
   return memory;
 }
 
@@ -160,7 +159,8 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
     return;
   }
   const Kernels& kernels = context.kernels;
-  const DepthwiseMemory memory = memory_of(g, rows, context);
+  DepthwiseMemory memory = memory_of(g, rows, context);
+  memory.inward.fill();
   const LayerInput input = targets.d_kernel == nullptr ? x : repeat_channels(g, rows, x, memory.expanded, context);
   float* const dx = targets.dx != nullptr && repeats(g) ? memory.expanded : targets.dx;
   NormSums* const sums = repeats(g) ? nullptr : targets.sums;
