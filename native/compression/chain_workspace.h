@@ -6,6 +6,7 @@
 #include "carver.h"
 #include "compression/channel_ranges.h"
 #include "compression/codebook.h"
+#include "compression/codebook_search.h"
 #include "compression/segment_sum.h"
 #include "compression/weight_chain.h"
 #include "parallel/thread_pool.h"
@@ -51,8 +52,8 @@ inline bool clusters_in_one_pass(const WeightChain& c) {
 struct ChainWorkspace {
   float* effective = nullptr;  // centroids with the zero centroid pinned
   void* search = nullptr;
-  float* quantized = nullptr;    // fake-quantized centroids: as many as centroids, or k for each channel with a range
-  float* tree_values = nullptr;  // in one pass: of ClusterBlock
+  float* quantized = nullptr;  // fake-quantized centroids: as many as centroids, or k for each channel with a range
+  void* arranged = nullptr;    // in one pass: tree_values or pairs of ClusterBlock
   float* partial_sums = nullptr;
   int32_t* counts = nullptr;
   float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
@@ -74,7 +75,7 @@ struct ChainWorkspace {
       if (c.min != nullptr) {
         quantized = carver.take<float>(one_pass ? register_table_size(c.k) : c.range_per_channel ? c.k * c.channels : centroids);
       }
-      if (one_pass) tree_values = carver.take<float>(register_table_size(c.k));
+      if (one_pass) arranged = carver.take<char>(arranged_bytes(c.k));
       partial_stride = segment_partial_size(c.k, book_channels);
       partial_sums = carver.take<float>(partial_stride * chunks.count);
       if (c.average) counts = carver.take<int32_t>(centroids);

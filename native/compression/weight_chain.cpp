@@ -111,7 +111,10 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
     quantize_with(guess[0], guess[1]);
   }
   const float* table = quantize ? w.quantized : w.effective;
-  if (book.levels > 0) arrange_by_path(book, table, w.tree_values);
+  float* const tree_values = static_cast<float*>(w.arranged);
+  uint64_t* const pairs = static_cast<uint64_t*>(w.arranged);
+  if (book.levels > 0) arrange_by_path(book, table, tree_values);
+  if (book.grid.cells > 0) arrange_pairs(book, table, pairs);
   const bool stream = c.size >= kStreamedWeights;
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
     const int64_t offset = row * c.channels;
@@ -120,7 +123,8 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
     block.book = &book;
     block.centroids = w.effective;
     block.table = table;
-    block.tree_values = w.tree_values;
+    block.tree_values = tree_values;
+    block.pairs = pairs;
     block.weight = c.weight + offset;
     block.mask = c.mask == nullptr ? nullptr : c.mask + offset;
     block.masked_out = write_back ? c.weight + offset : nullptr;

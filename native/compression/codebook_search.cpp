@@ -1,0 +1,98 @@
+#include "compression/codebook_search.h"
+
+#include <algorithm>
+
+namespace pcqat {
+
+namespace {
+
+// Pairs behind those of the centroids: what a key above all thresholds of an undecided cell finds, and a NaN.
+constexpr int64_t kUndecidedPairs = 2;
+
+// The sorted position that a path ends at: its first bit decides between the halves.
+int64_t position_of(int64_t path, int64_t levels) {
+  int64_t position = 0;
+  for (int64_t level = 0; level < levels; ++level) position = 2 * position + ((path >> level) & 1);
+  return position;
+}
+
+// The same operations in the same order as the kernel's.
+int64_t grid_cell(const SearchGrid& grid, float w) {
+  const float place = (w - grid.first) * grid.scale;
+  return static_cast<int64_t>(std::min(place > 0 ? place : 0.0f, static_cast<float>(grid.cells - 1)));
+}
+
+uint64_t grid_entry(uint32_t key, int64_t position) { return uint64_t{key} << 32 | static_cast<uint64_t>(position); }
+
+}  // namespace
+
+int64_t register_table_size(int64_t k) {
+  int64_t size = 16;
+  while (size < k) size *= 2;
+  return size;
+}
+
+void build_search_tree(int64_t levels, const float* thresholds, const int32_t* order, int64_t count, float* tree, int32_t* tree_order) {
+  for (int64_t level = 0; level < levels; ++level) {
+    const int64_t width = int64_t{1} << (levels - level);  // positions below a node
+    for (int64_t path = 0; path < int64_t{1} << level; ++path) {
+      tree[kLevelOffset[level] + path] = thresholds[position_of(path, level) * width + width / 2 - 1];
+    }
+  }
+  for (int64_t path = 0; path < int64_t{1} << levels; ++path) {
+    const int64_t position = position_of(path, levels);
+    tree_order[path] = position < count ? order[position] : 0;  // beyond +infinity: no number gets there
+  }
+}
+
+int64_t grid_cells(int64_t k) {
+  constexpr int64_t kMost = 1 << 16;  // a cell has 16 bits
+  return k <= int64_t{1} << kTreeLevels || k > kMost / 4 ? 0 : std::min(16 * register_table_size(k), kMost);
+}
+
+SearchGrid build_search_grid(const float* thresholds, int64_t count, int64_t cells, int64_t k, uint64_t* entries) {
+  SearchGrid grid;
+  if (count < 1) return grid;
+  grid.cells = cells;
+  grid.first = thresholds[0];
+  grid.scale = static_cast<float>(cells - 1) / (thresholds[count - 1] - thresholds[0]);
+  constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
+  int64_t position = 0, undecided = 0;
+  for (int64_t cell = 0; cell < cells; ++cell) {
+    const int64_t begin = position;
+    while (position < count && grid_cell(grid, thresholds[position]) == cell) ++position;
+    if (position == begin) {
+      entries[cell] = grid_entry(kNever, begin);
+    } else if (position == begin + 1) {
+      entries[cell] = grid_entry(static_cast<uint32_t>(to_key(thresholds[begin])) ^ 0x80000000u, begin);
+    } else {
+      entries[cell] = grid_entry(kNever, k);
+      undecided += position - begin;
+    }
+  }
+  // A NaN among the thresholds ends the walk too early.
+  if (position < count || undecided > count / 8) grid.cells = 0;
+  grid.entries = entries;
+  return grid;
+}
+
+int64_t arranged_bytes(int64_t k) {
+  return grid_cells(k) > 0 ? (k + kUndecidedPairs) * static_cast<int64_t>(sizeof(uint64_t))
+                           : register_table_size(k) * static_cast<int64_t>(sizeof(float));
+}
+
+void arrange_by_path(const Codebook& book, const float* table, float* out) {
+  for (int64_t path = 0; path < int64_t{1} << book.levels; ++path) out[path] = table[book.tree_order[path]];
+}
+
+void arrange_pairs(const Codebook& book, const float* table, uint64_t* out) {
+  const int64_t count = book.count[0];
+  for (int64_t position = 0; position < count; ++position) {
+    uint32_t value;
+    std::memcpy(&value, table + book.order[position], sizeof value);
+    out[position] = uint64_t{value} << 32 | static_cast<uint32_t>(book.order[position]);
+  }
+  std::fill(out + count, out + book.k + kUndecidedPairs, uint64_t{0xffffffff});  // index -1
+}
+
+}  // namespace pcqat
