@@ -2,12 +2,14 @@
 // and one comparison decides within the cell. Part of compression_cluster.h.
 
 struct GridClusterer : ClusterPass {
+  const ClusterBlock& block;
   const uint64_t *cells, *pairs;
   const __m512 first, scale, last;
 
   explicit GridClusterer(const ClusterBlock& block)
-      : ClusterPass(block), cells(block.book->grid.entries), pairs(block.pairs), first(_mm512_set1_ps(block.book->grid.first)),
-        scale(_mm512_set1_ps(block.book->grid.scale)), last(_mm512_set1_ps(static_cast<float>(block.book->grid.cells - 1))) {}
+      : ClusterPass(block), block(block), cells(block.book->grid.entries), pairs(block.pairs),
+        first(_mm512_set1_ps(block.book->grid.first)), scale(_mm512_set1_ps(block.book->grid.scale)),
+        last(_mm512_set1_ps(static_cast<float>(block.book->grid.cells - 1))) {}
 
   // Writes what finds the pair of each of 16 weights, in the form of SearchGrid's entries: grid_key(w) and grid_cell(w).
   template <bool whole>
@@ -39,24 +41,20 @@ struct GridClusterer : ClusterPass {
     const auto four = [&](int at) __attribute__((always_inline)) {
       return _mm256_inserti128_si256(_mm256_castsi128_si256(two(at)), two(at + 2), 1);
     };
-    return _mm512_inserti64x4(_mm512_castsi256_si512(four(0)), four(4), 1);
+    return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(four(0)), four(4), 1);
   }
 
-  // Searches for the weights whose cell has more than one threshold.
-  __attribute__((noinline)) void decide(int64_t i, __mmask16 undecided, __m512i* index, __m512i* used) const {
+  // The indices with those of weights whose cell has more than one threshold. Static: the object must not leave its registers.
+  __attribute__((noinline)) static __m512i decide(const ClusterBlock& b, int64_t i, __mmask16 undecided, __m512i index) {
     const Codebook& book = *b.book;
-    int32_t indices[16], values[16];
-    _mm512_storeu_si512(indices, *index);
-    _mm512_storeu_si512(values, *used);
+    int32_t indices[16];
+    _mm512_storeu_si512(indices, index);
     for (int lane = 0; lane < 16; ++lane) {
       if ((undecided >> lane & 1) == 0) continue;
       const bool keep = b.mask == nullptr || b.mask[i + lane] != 0;
-      const uint64_t pair = pairs[binary_search<Single>(book.thresholds, book.padded, keep ? b.weight[i + lane] : 0.0f)];
-      indices[lane] = static_cast<int32_t>(pair);
-      values[lane] = static_cast<int32_t>(pair >> 32);
+      indices[lane] = book.order[binary_search<Single>(book.thresholds, book.padded, keep ? b.weight[i + lane] : 0.0f)];
     }
-    *index = _mm512_loadu_si512(indices);
-    *used = _mm512_loadu_si512(values);
+    return _mm512_loadu_si512(indices);
   }
 
   template <bool whole>
@@ -66,18 +64,36 @@ struct GridClusterer : ClusterPass {
     const __m512i front = find_eight(keys), back = find_eight(keys + 8);
     __m512i index = _mm512_permutex2var_epi32(front, even, back), used = _mm512_permutex2var_epi32(front, odd, back);
     const __mmask16 undecided = _mm512_movepi32_mask(index) & lanes;
-    if (__builtin_expect(undecided != 0, 0)) decide(i, undecided, &index, &used);
+    if (__builtin_expect(undecided != 0, 0)) {
+      index = decide(block, i, undecided, index);
+      const Wide::I decided = (Wide::I)_mm512_maskz_mov_epi32(undecided, index);
+      used = _mm512_mask_mov_epi32(used, undecided, (__m512i)Wide::gather(b.table, decided));
+    }
     give<whole>(i, lanes, index, used);
   }
 
   // Keys are written a few vectors before they are read again, so that nothing waits for a store.
   __attribute__((always_inline)) void run(int64_t i, int64_t vectors) {
-    constexpr int64_t kDelay = 4;  // vectors
-    alignas(64) uint64_t keys[2 * kDelay * 16];
-    const auto slot = [&](int64_t v) { return keys + v % (2 * kDelay) * 16; };
-    for (int64_t v = 0; v < vectors + kDelay; ++v) {
-      if (v < vectors) locate<true>(i + 16 * v, 0xffff, slot(v));
-      if (v >= kDelay) write<true>(i + 16 * (v - kDelay), 0xffff, slot(v - kDelay));
+    constexpr int kDelay = 4;  // vectors
+    alignas(64) uint64_t buffers[2][kDelay * 16];
+    uint64_t *keys = buffers[0], *next = buffers[1];
+    const int64_t groups = vectors / kDelay;
+    for (int v = 0; groups > 0 && v < kDelay; ++v) locate<true>(i + 16 * v, 0xffff, keys + 16 * v);
+    for (int64_t group = 1; group < groups; ++group, i += 16 * kDelay) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kDelay; ++v) {
+        locate<true>(i + 16 * (kDelay + v), 0xffff, next + 16 * v);
+        write<true>(i + 16 * v, 0xffff, keys + 16 * v);
+      }
+      uint64_t* const written = next;
+      next = keys;
+      keys = written;
+    }
+    for (int v = 0; groups > 0 && v < kDelay; ++v) write<true>(i + 16 * v, 0xffff, keys + 16 * v);
+    if (groups > 0) i += 16 * kDelay;
+    for (int64_t v = groups * kDelay; v < vectors; ++v, i += 16) {
+      locate<true>(i, 0xffff, keys);
+      write<true>(i, 0xffff, keys);
     }
   }
 
@@ -100,7 +116,7 @@ bool cluster_by_grid(int64_t count, const ClusterBlock& b, float* low, float* hi
   if (!c.pairs_are_entries()) return false;
   c.walk(
       count, [&](int64_t i, int64_t vectors) __attribute__((always_inline)) { c.run(i, vectors); },
-      [&](int64_t i, __mmask16 lanes) {
+      [&](int64_t i, __mmask16 lanes) __attribute__((always_inline)) {
         uint64_t keys[16];
         c.locate<false>(i, lanes, keys);
         c.write<false>(i, lanes, keys);

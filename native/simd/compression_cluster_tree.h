@@ -67,6 +67,6 @@ bool cluster_by_tree(int64_t count, const ClusterBlock& b, float* low, float* hi
         for (; vectors >= 8; vectors -= 8, i += 128) c.template run<true, 8>(i, 0xffff);
         for (; vectors > 0; --vectors, i += 16) c.template run<true, 1>(i, 0xffff);
       },
-      [&](int64_t i, __mmask16 lanes) { c.template run<false, 1>(i, lanes); });
+      [&](int64_t i, __mmask16 lanes) __attribute__((always_inline)) { c.template run<false, 1>(i, lanes); });
   return c.finish(low, high);
 }
