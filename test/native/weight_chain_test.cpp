@@ -109,7 +109,7 @@ class Harness {
         const std::string what = describe(o, rows, channels) + " on " + kernels->isa + ", " + std::to_string(pool->threads()) + " threads";
         ChainState s = start;
         const WeightChain chain = bind(s, o);
-        const size_t bytes = (weight_chain_workspace(chain) + 127) / 64 * 64;
+        const size_t bytes = (weight_chain_workspace(chain, pool->threads()) + 127) / 64 * 64;
         const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
         std::memset(workspace.get(), 0xff, bytes);
         const ChainViolations found = weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
