@@ -284,16 +284,18 @@ void test_searches(Checks& checks) {
   const int count = supported_kernels(tables);
   Random random(79);
   for (const int64_t k : {2, 16, 33, 64, 65, 100, 128, 256, 1000, 1024, 5000, 20000}) {
-    std::vector<float> even, clumped, far = random.floats(k), tiny;
+    std::vector<float> even, clumped, front, far = random.floats(k), tiny;
     for (int64_t i = 0; i < k; ++i) {
       const float place = static_cast<float>(i - k / 2) / static_cast<float>(k);
       even.push_back(place);
       clumped.push_back(i % 40 < 4 ? place * 1e-5f : place);  // several thresholds in a cell
-      tiny.push_back(place * 1e-37f);                         // denormals among the thresholds
+      // Eight thresholds in the first cell and one in each of the next: more below a cell than there are cells.
+      front.push_back(i < 8 ? -0.5f + static_cast<float>(i) * 1e-6f : i < 40 ? -0.5f + static_cast<float>(i - 7) / 2048 : place);
+      tiny.push_back(place * 1e-37f);  // denormals among the thresholds
     }
     far[0] = 1e6f;  // all other thresholds in one cell
     const std::pair<const char*, std::vector<float>> books[] = {
-        {"even", even}, {"clumped", clumped}, {"random", random.floats(k)}, {"far", far}, {"tiny", tiny}};
+        {"even", even}, {"clumped", clumped}, {"front", front}, {"random", random.floats(k)}, {"far", far}, {"tiny", tiny}};
     for (const auto& [name, book] : books) {
       const ClusterCase c(book);
       std::vector<float> w = weights_around(c.prepared, random);
