@@ -47,7 +47,7 @@ void build_search_tree(int64_t levels, const float* thresholds, const int32_t* o
 
 int64_t grid_cells(int64_t k) {
   constexpr int64_t kMost = 1 << 16;  // a cell has 16 bits
-  return k <= int64_t{1} << kTreeLevels || k > kMost / 4 ? 0 : std::min(16 * register_table_size(k), kMost);
+  return k - 1 <= kCountedThresholds || k > kMost / 4 ? 0 : std::min(16 * register_table_size(k), kMost);
 }
 
 SearchGrid build_search_grid(const float* thresholds, int64_t count, int64_t cells, int64_t k, uint64_t* entries) {
@@ -57,28 +57,27 @@ SearchGrid build_search_grid(const float* thresholds, int64_t count, int64_t cel
   grid.first = thresholds[0];
   grid.scale = static_cast<float>(cells - 1) / (thresholds[count - 1] - thresholds[0]);
   constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
-  int64_t position = 0, undecided = 0;
-  for (int64_t cell = 0; cell < cells; ++cell) {
-    const int64_t begin = position;
-    while (position < count && grid_cell(grid, thresholds[position]) == cell) ++position;
-    if (position == begin) {
-      entries[cell] = grid_entry(kNever, begin);
-    } else if (position == begin + 1) {
-      entries[cell] = grid_entry(static_cast<uint32_t>(to_key(thresholds[begin])) ^ 0x80000000u, begin);
-    } else {
-      entries[cell] = grid_entry(kNever, k);
-      undecided += position - begin;
-    }
+  int64_t next = 0, undecided = 0;  // the next cell to fill
+  for (int64_t position = 0, end; position < count; position = end) {
+    const int64_t cell = grid_cell(grid, thresholds[position]);
+    if (cell < next) return {};  // a NaN among the thresholds
+    std::fill(entries + next, entries + cell, grid_entry(kNever, position));
+    for (end = position + 1; end < count && grid_cell(grid, thresholds[end]) == cell;) ++end;
+    const bool decides = end == position + 1;
+    if (!decides) undecided += end - position;
+    entries[cell] =
+        decides ? grid_entry(static_cast<uint32_t>(to_key(thresholds[position])) ^ 0x80000000u, position) : grid_entry(kNever, k);
+    next = cell + 1;
   }
-  // A NaN among the thresholds ends the walk too early.
-  if (position < count || undecided > count / 8) grid.cells = 0;
+  std::fill(entries + next, entries + cells, grid_entry(kNever, count));
+  if (undecided > count / 8) return {};
   grid.entries = entries;
   return grid;
 }
 
 int64_t arranged_bytes(int64_t k) {
-  return grid_cells(k) > 0 ? (k + kUndecidedPairs) * static_cast<int64_t>(sizeof(uint64_t))
-                           : register_table_size(k) * static_cast<int64_t>(sizeof(float));
+  return k <= int64_t{1} << kTreeLevels ? register_table_size(k) * static_cast<int64_t>(sizeof(float))
+                                        : (k + kUndecidedPairs) * static_cast<int64_t>(sizeof(uint64_t));
 }
 
 void arrange_by_path(const Codebook& book, const float* table, float* out) {

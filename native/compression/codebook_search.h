@@ -1,5 +1,5 @@
-// What a clustering kernel searches when one codebook serves all weights: up to 2^kTreeLevels centroids a tree that fits
-// into registers, and beyond a grid. Both come from the codebook's thresholds and give the same positions as counting them.
+// What is searched when one codebook serves all weights and has more thresholds than are worth counting: a grid, or with
+// AVX-512 a tree as long as that fits into registers. Both come from the thresholds and give the same positions as counting.
 //
 // The grid cuts the range of the thresholds into equal cells. A weight's cell never falls as the weight grows, so the
 // thresholds of lower cells lie below it and those of higher cells above; if its own cell has one threshold, a single
@@ -28,7 +28,7 @@ int64_t register_table_size(int64_t k);
 // tree: kLevelOffset[levels] floats; tree_order: register_table_size(k).
 void build_search_tree(int64_t levels, const float* thresholds, const int32_t* order, int64_t count, float* tree, int32_t* tree_order);
 
-// Cells of the grid for k centroids, 0 if a tree serves them.
+// Cells of the grid for k centroids, 0 for none.
 int64_t grid_cells(int64_t k);
 
 // `count` thresholds of at most k - 1. Without cells if too many thresholds share theirs.

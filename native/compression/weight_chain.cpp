@@ -113,8 +113,10 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
   const float* table = quantize ? w.quantized : w.effective;
   float* const tree_values = static_cast<float*>(w.arranged);
   uint64_t* const pairs = static_cast<uint64_t*>(w.arranged);
-  if (book.levels > 0) arrange_by_path(book, table, tree_values);
-  if (book.grid.cells > 0) arrange_pairs(book, table, pairs);
+  if (book.levels > 0)
+    arrange_by_path(book, table, tree_values);
+  else if (book.grid.cells > 0)
+    arrange_pairs(book, table, pairs);
   const bool stream = c.size >= kStreamedWeights;
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;

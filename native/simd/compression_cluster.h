@@ -26,7 +26,7 @@ void cluster(int64_t count, const ClusterBlock& b) {
   static constexpr Run kTree[kTreeLevels + 1] = {
       nullptr, cluster_by_tree<1>, cluster_by_tree<2>, cluster_by_tree<3>, cluster_by_tree<4>, cluster_by_tree<5>, cluster_by_tree<6>};
   const Codebook& book = *b.book;
-  const Run run = book.grid.cells > 0 ? cluster_by_grid : kTree[book.levels];
+  const Run run = book.levels == 0 && book.grid.cells > 0 ? cluster_by_grid : kTree[book.levels];
   float low, high;
   // With b.masked_out the weights are already masked when the block is run again, which changes nothing.
   if (run == nullptr || !run(count, b, &low, &high)) return cluster_pieces(count, b);

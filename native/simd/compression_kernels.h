@@ -61,10 +61,13 @@ struct Codebook {
   int64_t levels = 0;
   const float* tree = nullptr;
   const int32_t* tree_order = nullptr;
-  SearchGrid grid;  // shared and more entries
+  SearchGrid grid;  // shared and more than kCountedThresholds
 };
 
 constexpr int kTreeLevels = 6;
+
+// Up to here comparing with every threshold, or finding them in two registers, is faster than looking anything up.
+constexpr int64_t kCountedThresholds = 31;
 
 // A level has 2^l thresholds, and room for 16. The last offset is the length of the whole tree.
 constexpr int64_t kLevelOffset[kTreeLevels + 1] = {0, 16, 32, 48, 64, 80, 112};
@@ -75,7 +78,7 @@ struct ClusterBlock {
   const float* centroids;    // [k]
   const float* table;        // [k] and up to a power of two, at least 16: what each centroid becomes
   const float* tree_values;  // with book.levels > 0: `table` in the order of book.tree_order
-  const uint64_t* pairs;     // with book.grid.cells > 0: for each position its index and above it `table`'s bits, then two with index -1
+  const uint64_t* pairs;     // else, with a grid: for each position its index and above it `table`'s bits, then two with index -1
   const float* weight;
   const uint8_t* mask;  // null: none
   float* masked_out;    // null, or where the masked weight goes; may be `weight`

@@ -228,7 +228,8 @@ struct ClusterCase {
     };
     prepared = prepare_codebook(book.data(), k, 0, aligned(memory));
     if (prepared.levels > 0) arrange_by_path(prepared, book.data(), tree_values = static_cast<float*>(aligned(arranged)));
-    if (prepared.grid.cells > 0) arrange_pairs(prepared, book.data(), pairs = static_cast<uint64_t*>(aligned(arranged)));
+    if (prepared.levels == 0 && prepared.grid.cells > 0)
+      arrange_pairs(prepared, book.data(), pairs = static_cast<uint64_t*>(aligned(arranged)));
   }
 
   bool is_right(const Kernels& kernels, const std::vector<float>& w) const {
