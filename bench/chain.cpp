@@ -142,7 +142,6 @@ int main(int argc, char** argv) {
                           {}});
   }
   for (const WeightChain& chain : chains) {
-    if (chain.k != 16 && chain.k != 256) continue;
     candidates.push_back({"backward",
                           chain.k,
                           33,

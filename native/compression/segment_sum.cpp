@@ -21,7 +21,7 @@ void segment_add(int64_t begin, int64_t end, int64_t columns, const int32_t* ind
     return;
   }
   const auto add = [&](int64_t i, int64_t lane) { partial[indices[i] * kSegmentLanes + lane] += x[i]; };
-  constexpr int64_t kAhead = 1024;
+  constexpr int64_t kAhead = 1024;  // far enough for memory
   int64_t i = begin * columns;
   const int64_t stop = end * columns;
   for (; i < stop && i % kSegmentLanes != 0; ++i) add(i, i % kSegmentLanes);

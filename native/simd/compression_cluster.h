@@ -16,8 +16,7 @@ void cluster_pieces(int64_t count, const ClusterBlock& b) {
 
 #if PCQAT_LANES == 16
 
-#include "simd/compression_cluster_pass.h"
-//
+#include "simd/compression_cluster_base.h"
 #include "simd/compression_cluster_grid.h"
 #include "simd/compression_cluster_tree.h"
 
