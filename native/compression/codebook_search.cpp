@@ -24,6 +24,25 @@ int64_t grid_cell(const SearchGrid& grid, float w) {
 
 uint64_t grid_entry(uint32_t key, int64_t position) { return uint64_t{key} << 32 | static_cast<uint64_t>(position); }
 
+// False if too many thresholds share a cell.
+bool fill_grid(const SearchGrid& grid, const float* thresholds, int64_t count, int64_t k, uint64_t* entries) {
+  constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
+  int64_t next = 0, undecided = 0;  // the next cell to fill
+  for (int64_t position = 0, end; position < count; position = end) {
+    const int64_t cell = grid_cell(grid, thresholds[position]);
+    if (cell < next) return false;  // a NaN among the thresholds
+    std::fill(entries + next, entries + cell, grid_entry(kNever, position));
+    for (end = position + 1; end < count && grid_cell(grid, thresholds[end]) == cell;) ++end;
+    const bool decides = end == position + 1;
+    if (!decides) undecided += end - position;
+    entries[cell] =
+        decides ? grid_entry(static_cast<uint32_t>(to_key(thresholds[position])) ^ 0x80000000u, position) : grid_entry(kNever, k);
+    next = cell + 1;
+  }
+  std::fill(entries + next, entries + grid.cells, grid_entry(kNever, count));
+  return undecided <= count / 8;
+}
+
 }  // namespace
 
 int64_t register_table_size(int64_t k) {
@@ -52,27 +71,16 @@ int64_t grid_cells(int64_t k) {
 
 SearchGrid build_search_grid(const float* thresholds, int64_t count, int64_t cells, int64_t k, uint64_t* entries) {
   SearchGrid grid;
-  if (count < 1) return grid;
   grid.cells = cells;
-  grid.first = thresholds[0];
-  grid.scale = static_cast<float>(cells - 1) / (thresholds[count - 1] - thresholds[0]);
-  constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
-  int64_t next = 0, undecided = 0;  // the next cell to fill
-  for (int64_t position = 0, end; position < count; position = end) {
-    const int64_t cell = grid_cell(grid, thresholds[position]);
-    if (cell < next) return {};  // a NaN among the thresholds
-    std::fill(entries + next, entries + cell, grid_entry(kNever, position));
-    for (end = position + 1; end < count && grid_cell(grid, thresholds[end]) == cell;) ++end;
-    const bool decides = end == position + 1;
-    if (!decides) undecided += end - position;
-    entries[cell] =
-        decides ? grid_entry(static_cast<uint32_t>(to_key(thresholds[position])) ^ 0x80000000u, position) : grid_entry(kNever, k);
-    next = cell + 1;
-  }
-  std::fill(entries + next, entries + cells, grid_entry(kNever, count));
-  if (undecided > count / 8) return {};
   grid.entries = entries;
-  return grid;
+  // If all others crowd beside a few far ones, those have to share the outer cells.
+  for (const int64_t cut : {int64_t{0}, count / 32 + 1}) {
+    if (count <= 2 * cut) break;
+    grid.first = thresholds[cut];
+    grid.scale = static_cast<float>(cells - 1) / (thresholds[count - 1 - cut] - grid.first);
+    if (fill_grid(grid, thresholds, count, k, entries)) return grid;
+  }
+  return {};
 }
 
 int64_t arranged_bytes(int64_t k) {

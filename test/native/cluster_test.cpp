@@ -94,11 +94,12 @@ void test_searches(Checks& checks) {
       front.push_back(i < 8 ? -0.5f + static_cast<float>(i) * 1e-6f : i < 40 ? -0.5f + static_cast<float>(i - 7) / 2048 : place);
       tiny.push_back(place * 1e-37f);  // denormals among the thresholds
     }
-    far[0] = 1e6f;  // all other thresholds in one cell
+    far[0] = 1e6f;  // all other thresholds would lie in one cell
     const std::pair<const char*, std::vector<float>> books[] = {
         {"even", even}, {"clumped", clumped}, {"front", front}, {"random", random.floats(k)}, {"far", far}, {"tiny", tiny}};
     for (const auto& [name, book] : books) {
       const ClusterCase c(book);
+      if (book == far && k > 64 && k <= 16384) checks.check(c.prepared.grid.cells > 0, "a grid beside a far centroid");
       std::vector<float> w = weights_around(c.prepared, random);
       const std::string what = std::string("clustering with ") + std::to_string(k) + " " + name + " centroids on ";
       for (int t = 0; t < count; ++t) {
