@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
     ranges.emplace_back(new float[2]());
     chain.min = &ranges.back()[0];
     chain.max = &ranges.back()[1];
-    workspace_bytes = std::max(workspace_bytes, weight_chain_workspace(chain));
+    workspace_bytes = std::max(workspace_bytes, weight_chain_workspace(chain, threads));
     return chain;
   };
 
@@ -142,7 +142,6 @@ int main(int argc, char** argv) {
                           {}});
   }
   for (const WeightChain& chain : chains) {
-    if (chain.k != 16 && chain.k != 256) continue;
     candidates.push_back({"backward",
                           chain.k,
                           33,

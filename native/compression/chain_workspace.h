@@ -6,6 +6,7 @@
 #include "carver.h"
 #include "compression/channel_ranges.h"
 #include "compression/codebook.h"
+#include "compression/codebook_search.h"
 #include "compression/segment_sum.h"
 #include "compression/weight_chain.h"
 #include "parallel/thread_pool.h"
@@ -26,15 +27,15 @@ struct ChainChunks {
     count = (rows + rows_per_chunk - 1) / rows_per_chunk;
   }
 
-  // Runs body(chunk, row, rows) for every chunk; a single chunk does not wake the workers.
+  // Runs body(chunk, row, rows, worker) for every chunk; a single chunk does not wake the workers.
   template <typename Body>
   void run(ThreadPool& pool, Body&& body) const {
-    const auto run = [&](int64_t chunk) {
+    const auto run = [&](int64_t chunk, int worker) {
       const int64_t row = chunk * rows_per_chunk;
-      body(chunk, row, std::min(rows_per_chunk, rows - row));
+      body(chunk, row, std::min(rows_per_chunk, rows - row), worker);
     };
     if (count == 1)
-      run(0);
+      run(0, 0);
     else
       pool.parallel_for(count, run);
   }
@@ -51,9 +52,10 @@ inline bool clusters_in_one_pass(const WeightChain& c) {
 struct ChainWorkspace {
   float* effective = nullptr;  // centroids with the zero centroid pinned
   void* search = nullptr;
-  float* quantized = nullptr;    // fake-quantized centroids: as many as centroids, or k for each channel with a range
-  float* tree_values = nullptr;  // in one pass: of ClusterBlock
-  float* partial_sums = nullptr;
+  float* quantized = nullptr;     // fake-quantized centroids: as many as centroids, or k for each channel with a range
+  void* arranged = nullptr;       // in one pass: tree_values or pairs of ClusterBlock
+  float* partial_sums = nullptr;  // per worker: of a chunk's gradient, while they grow
+  float* chunk_sums = nullptr;    // per chunk
   int32_t* counts = nullptr;
   float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
   float* highs = nullptr;                 // (symmetric and narrow, not in one pass: the largest magnitude)
@@ -64,7 +66,7 @@ struct ChainWorkspace {
   int64_t partial_stride = 0;
   int64_t book_channels = 0;
 
-  ChainWorkspace(const WeightChain& c, const ChainChunks& chunks, Carver& carver) {
+  ChainWorkspace(const WeightChain& c, const ChainChunks& chunks, int threads, Carver& carver) {
     const bool one_pass = clusters_in_one_pass(c);
     if (c.centroids != nullptr) {
       book_channels = c.codebook_per_channel ? c.channels : 0;
@@ -74,9 +76,10 @@ struct ChainWorkspace {
       if (c.min != nullptr) {
         quantized = carver.take<float>(one_pass ? register_table_size(c.k) : c.range_per_channel ? c.k * c.channels : centroids);
       }
-      if (one_pass) tree_values = carver.take<float>(register_table_size(c.k));
-      partial_stride = segment_partial_size(c.k, book_channels);
-      partial_sums = carver.take<float>(partial_stride * chunks.count);
+      if (one_pass) arranged = carver.take<char>(arranged_bytes(c.k));
+      partial_stride = (segment_partial_size(c.k, book_channels) + 15) / 16 * 16;
+      partial_sums = carver.take<float>(partial_stride * threads);
+      chunk_sums = carver.take<float>(centroids * chunks.count);
       if (c.average) counts = carver.take<int32_t>(centroids);
     }
     if (c.min != nullptr) {
@@ -88,9 +91,9 @@ struct ChainWorkspace {
     violations = carver.take<ChainViolations>(chunks.count);
   }
 
-  static ChainWorkspace carve(const WeightChain& c, const ChainChunks& chunks, void* memory) {
+  static ChainWorkspace carve(const WeightChain& c, const ChainChunks& chunks, int threads, void* memory) {
     Carver carver(memory);
-    return ChainWorkspace(c, chunks, carver);
+    return ChainWorkspace(c, chunks, threads, carver);
   }
 };
 

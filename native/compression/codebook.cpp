@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "carver.h"
+#include "compression/codebook_search.h"
 #include "compression/nearest.h"
 
 namespace pcqat {
@@ -17,12 +18,6 @@ struct Entry {
   int32_t key;  // the float as an integer that sorts like it; -0 and +0 are the same
   int32_t index;
 };
-
-int32_t to_key(float value) {
-  int32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits >= 0 ? bits : std::numeric_limits<int32_t>::min() - bits;
-}
 
 float from_key(int64_t key) {
   const int32_t bits = static_cast<int32_t>(key >= 0 ? key : std::numeric_limits<int32_t>::min() - key);
@@ -43,6 +38,8 @@ struct Arrays {
   int64_t levels;
   float* tree;
   int32_t* tree_order;
+  int64_t cells;
+  uint64_t* grid;
 };
 
 Arrays carve(Carver& carver, int64_t k, int64_t channels) {
@@ -62,6 +59,8 @@ Arrays carve(Carver& carver, int64_t k, int64_t channels) {
   if (a.levels > kTreeLevels) a.levels = 0;
   a.tree = carver.take<float>(kLevelOffset[a.levels]);
   a.tree_order = carver.take<int32_t>(a.levels == 0 ? 0 : register_table_size(k));
+  a.cells = channels == 0 ? grid_cells(k) : 0;
+  a.grid = carver.take<uint64_t>(a.cells);
   return a;
 }
 
@@ -107,37 +106,7 @@ void build_tree(const int32_t* order, int64_t count, int32_t* tree) {
   for (int64_t i = count - 1; i > 0; --i) tree[i] = std::min(tree[2 * i], tree[2 * i + 1]);
 }
 
-// The sorted position that a path ends at: its first bit decides between the halves.
-int64_t position_of(int64_t path, int64_t levels) {
-  int64_t position = 0;
-  for (int64_t level = 0; level < levels; ++level) position = 2 * position + ((path >> level) & 1);
-  return position;
-}
-
-void build_search_tree(const Arrays& a) {
-  for (int64_t level = 0; level < a.levels; ++level) {
-    const int64_t width = int64_t{1} << (a.levels - level);  // positions below a node
-    for (int64_t path = 0; path < int64_t{1} << level; ++path) {
-      a.tree[kLevelOffset[level] + path] = a.thresholds[position_of(path, level) * width + width / 2 - 1];
-    }
-  }
-  for (int64_t path = 0; path < int64_t{1} << a.levels; ++path) {
-    const int64_t position = position_of(path, a.levels);
-    a.tree_order[path] = position < a.count[0] ? a.order[position] : 0;  // beyond +infinity: no number gets there
-  }
-}
-
 }  // namespace
-
-int64_t register_table_size(int64_t k) {
-  int64_t size = 16;
-  while (size < k) size *= 2;
-  return size;
-}
-
-void arrange_by_path(const Codebook& book, const float* table, float* out) {
-  for (int64_t path = 0; path < int64_t{1} << book.levels; ++path) out[path] = table[book.tree_order[path]];
-}
 
 size_t codebook_bytes(int64_t k, int64_t channels) {
   Carver carver(nullptr);
@@ -172,8 +141,9 @@ Codebook prepare_codebook(const float* centroids, int64_t k, int64_t channels, v
     a.count[row] = static_cast<int32_t>(count);
     a.limit[row] = safe_limit(values, count);
   }
-  if (a.levels > 0) build_search_tree(a);
+  if (a.levels > 0) build_search_tree(a.levels, a.thresholds, a.order, a.count[0], a.tree, a.tree_order);
   Codebook book;
+  if (a.cells > 0) book.grid = build_search_grid(a.thresholds, a.count[0] - 1, a.cells, k, a.grid);
   book.levels = a.levels;
   book.tree = a.tree;
   book.tree_order = a.tree_order;

@@ -23,12 +23,6 @@ size_t codebook_bytes(int64_t k, int64_t channels);
 // centroids are (also NaN).
 Codebook prepare_codebook(const float* centroids, int64_t k, int64_t channels, void* memory);
 
-// Floats of a table of k entries that is looked up in registers: a power of two, at least 16.
-int64_t register_table_size(int64_t k);
-
-// ClusterBlock's tree_values: out[path] = table[book.tree_order[path]]. register_table_size(k) floats.
-void arrange_by_path(const Codebook& book, const float* table, float* out);
-
 // Nearest centroid of any weight: binary search, then the lowest index among all centroids at that distance. NaN: 0.
 int32_t nearest_exact(const Codebook& codebook, int64_t row, float w);
 

@@ -59,17 +59,17 @@ void gather_centroids(const Kernels& kernels, int64_t size, const int32_t* indic
 
 void centroid_gradient(int64_t size, const int32_t* indices, const float* gradient, int64_t k, int64_t channels, bool average, float* out) {
   const int64_t columns = std::max<int64_t>(channels, 1), rows = size / columns, centroids = k * columns;
-  const int64_t rows_per_block = segment_rows_per_block(columns, k, channels);
-  const int64_t blocks = (rows + rows_per_block - 1) / rows_per_block, stride = segment_partial_size(k, channels);
-  std::vector<float> partials(static_cast<size_t>(blocks * stride));
+  const int64_t rows_per_block = segment_rows_per_block(columns, k, channels), blocks = (rows + rows_per_block - 1) / rows_per_block;
+  std::vector<float> partial(static_cast<size_t>(segment_partial_size(k, channels))), sums(static_cast<size_t>(blocks * centroids));
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t row = b * rows_per_block, offset = row * columns;
-    segment_sum_block(std::min(rows_per_block, rows - row), columns, indices + offset, gradient + offset, k, channels,
-                      partials.data() + b * stride);
+    std::fill(partial.begin(), partial.end(), 0.0f);
+    segment_add(0, std::min(rows_per_block, rows - row), columns, indices + offset, gradient + offset, k, channels, partial.data());
+    segment_finish(partial.data(), k, channels, sums.data() + b * centroids);
   }
   std::vector<int32_t> counts(average ? static_cast<size_t>(centroids) : 0);
   if (average) segment_count(rows, columns, indices, k, channels, counts.data());
-  segment_reduce(partials.data(), blocks, stride, centroids, average ? counts.data() : nullptr, out);
+  segment_reduce(sums.data(), blocks, centroids, average ? counts.data() : nullptr, out);
 }
 
 void fake_quantize(const Kernels& kernels, int64_t size, const float* x, const FakeQuantOptions& o, float* out) {

@@ -1,6 +1,7 @@
 #include "compression/segment_sum.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace pcqat {
 
@@ -11,29 +12,49 @@ int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels) {
 
 int64_t segment_partial_size(int64_t k, int64_t channels) { return channels == 0 ? k * kSegmentLanes : k * channels; }
 
-void segment_sum_block(int64_t rows, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels, float* partial) {
-  std::fill(partial, partial + segment_partial_size(k, channels), 0.0f);
+void segment_add(int64_t begin, int64_t end, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels,
+                 float* partial) {
   if (channels != 0) {
-    for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t row = begin; row < end; ++row) {
       for (int64_t c = 0; c < columns; ++c) partial[c * k + indices[row * columns + c]] += x[row * columns + c];
     }
     return;
   }
-  const int64_t count = rows * columns;
-  for (int64_t i = 0; i < count; ++i) partial[indices[i] * kSegmentLanes + i % kSegmentLanes] += x[i];
+  const auto add = [&](int64_t i, int64_t lane) { partial[indices[i] * kSegmentLanes + lane] += x[i]; };
+  constexpr int64_t kAhead = 1024;  // far enough for memory
+  int64_t i = begin * columns;
+  const int64_t stop = end * columns;
+  for (; i < stop && i % kSegmentLanes != 0; ++i) add(i, i % kSegmentLanes);
+  // Unrolled, so that the processor learns for each lane by itself which store a load may have to wait for.
+  for (; i + kSegmentLanes <= stop; i += kSegmentLanes) {
+    __builtin_prefetch(indices + i + kAhead);  // harmless beyond the end
+    __builtin_prefetch(x + i + kAhead);
+#pragma GCC unroll 16
+    for (int64_t lane = 0; lane < kSegmentLanes; ++lane) add(i + lane, lane);
+  }
+  for (int64_t lane = 0; i < stop; ++i, ++lane) add(i, lane);
+}
+
+void segment_finish(const float* partial, int64_t k, int64_t channels, float* sums) {
+  if (channels != 0) {
+    std::copy(partial, partial + k * channels, sums);
+    return;
+  }
+  // Halves are added until one lane is left.
+  typedef float Quarter __attribute__((vector_size(16)));
   for (int64_t j = 0; j < k; ++j) {
-    float* lanes = partial + j * kSegmentLanes;
-    for (int64_t half = kSegmentLanes / 2; half > 0; half /= 2) {
-      for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    }
-    partial[j] = lanes[0];
+    Quarter q[4];
+    static_assert(sizeof q == kSegmentLanes * sizeof(float));
+    std::memcpy(q, partial + j * kSegmentLanes, sizeof q);
+    const Quarter sum = (q[0] + q[2]) + (q[1] + q[3]);
+    sums[j] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
   }
 }
 
-void segment_reduce(const float* partials, int64_t blocks, int64_t stride, int64_t size, const int32_t* counts, float* out) {
+void segment_reduce(const float* sums, int64_t blocks, int64_t size, const int32_t* counts, float* out) {
   for (int64_t j = 0; j < size; ++j) {
     double sum = 0;
-    for (int64_t block = 0; block < blocks; ++block) sum += partials[block * stride + j];
+    for (int64_t block = 0; block < blocks; ++block) sum += sums[block * size + j];
     out[j] = static_cast<float>(sum);
     if (counts != nullptr) out[j] = counts[j] == 0 ? 0.0f : out[j] / static_cast<float>(counts[j]);
   }

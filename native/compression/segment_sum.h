@@ -13,15 +13,19 @@ constexpr int64_t kSegmentLanes = 16;
 // error of an f32 sum.
 int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels);
 
-// Floats of one block's partial sums: [k] and lanes (channels = 0), or [channels, k].
+// Floats that the sums of one block need while they grow: [k] and lanes (channels = 0), or [channels, k].
 int64_t segment_partial_size(int64_t k, int64_t channels);
 
-// Writes the block's sums: the first k (or channels * k) floats of `partial`. Rows of `columns` values, row-major.
-void segment_sum_block(int64_t rows, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels, float* partial);
+// Adds rows begin to end - 1 of the block that starts at `indices` and `x`. Rows of `columns` values, row-major.
+void segment_add(int64_t begin, int64_t end, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels,
+                 float* partial);
 
-// out[j] = sum over the blocks' sums at `partials + block * stride`, in block order, accumulated in double;
+// The block's sums: k or channels * k. Overwrites nothing but `sums`.
+void segment_finish(const float* partial, int64_t k, int64_t channels, float* sums);
+
+// out[j] = sum over the blocks' sums, in block order, accumulated in double;
 // with `counts` (average) divided by the number of weights in the cluster, 0 where there is none.
-void segment_reduce(const float* partials, int64_t blocks, int64_t stride, int64_t size, const int32_t* counts, float* out);
+void segment_reduce(const float* sums, int64_t blocks, int64_t size, const int32_t* counts, float* out);
 
 // counts[j] = number of weights of cluster j, layout as the sums.
 void segment_count(int64_t rows, int64_t columns, const int32_t* indices, int64_t k, int64_t channels, int32_t* counts);

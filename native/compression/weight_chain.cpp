@@ -88,9 +88,9 @@ void quantize_centroids(const WeightChain& c, const Workspace& w, const NudgedRa
 
 }  // namespace
 
-size_t weight_chain_workspace(const WeightChain& chain) {
+size_t weight_chain_workspace(const WeightChain& chain, int threads) {
   Carver carver(nullptr);
-  const Workspace measured(chain, ChainChunks(chain), carver);
+  const Workspace measured(chain, ChainChunks(chain), threads, carver);
   static_cast<void>(measured);
   return carver.used();
 }
@@ -111,16 +111,22 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
     quantize_with(guess[0], guess[1]);
   }
   const float* table = quantize ? w.quantized : w.effective;
-  if (book.levels > 0) arrange_by_path(book, table, w.tree_values);
+  float* const tree_values = static_cast<float*>(w.arranged);
+  uint64_t* const pairs = static_cast<uint64_t*>(w.arranged);
+  if (book.levels > 0)
+    arrange_by_path(book, table, tree_values);
+  else if (book.grid.cells > 0)
+    arrange_pairs(book, table, pairs);
   const bool stream = c.size >= kStreamedWeights;
-  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
+  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;
     w.violations[chunk] = {};
     ClusterBlock block{};
     block.book = &book;
     block.centroids = w.effective;
     block.table = table;
-    block.tree_values = w.tree_values;
+    block.tree_values = tree_values;
+    block.pairs = pairs;
     block.weight = c.weight + offset;
     block.mask = c.mask == nullptr ? nullptr : c.mask + offset;
     block.masked_out = write_back ? c.weight + offset : nullptr;
@@ -139,7 +145,7 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
   update_ranges(c, w, chunks.count);
   if (std::memcmp(&guess[0], c.min, sizeof(float)) == 0 && std::memcmp(&guess[1], c.max, sizeof(float)) == 0) return;
   quantize_with(c.min[0], c.max[0]);
-  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
+  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;
     const Source x{w.quantized, nullptr, c.indices + offset, 0, c.k};
     k.materialize(rows, c.channels, x, c.used + offset);
@@ -157,7 +163,7 @@ void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChun
     k.count_violations(rows, c.channels, c.used + offset, c.mask == nullptr ? nullptr : c.mask + offset, table, &w.violations[chunk]);
   };
 
-  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
+  chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;
     if (clustered)
       k.assign(rows, c.channels, weight_source(c, offset), book, write_back ? c.weight + offset : nullptr, c.indices + offset);
@@ -180,7 +186,7 @@ void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChun
     else
       range = nudge_range(c.min[0], c.max[0], c.rule.bits, c.rule.narrow_range);
     if (clustered) quantize_centroids(c, w, range, k);
-    chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows) {
+    chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
       const int64_t offset = row * c.channels;
       const Source x = clustered ? quantized_source(c, w, offset) : weight_source(c, offset);
       if (clustered)
@@ -201,7 +207,7 @@ ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* 
   const FlushDenormals flush;  // as the workers do, so that it does not matter which thread takes a chunk
   const CompressionKernels& k = *kernels.compression;
   const ChainChunks chunks(c);
-  const Workspace w = Workspace::carve(c, chunks, workspace);
+  const Workspace w = Workspace::carve(c, chunks, pool.threads(), workspace);
   const bool write_back = training && c.mask != nullptr && c.mask_write_back;
   const bool moves_range = c.rule.update == RangeUpdate::last_value || (training && c.rule.update != RangeUpdate::none);
   Codebook book;

@@ -39,8 +39,8 @@ struct WeightChain {
   RangeRule rule{RangeUpdate::last_value, true, true};
 };
 
-// Bytes of scratch memory that forward and backward need, for any thread count. 64-byte aligned by the caller.
-size_t weight_chain_workspace(const WeightChain& chain);
+// Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
+size_t weight_chain_workspace(const WeightChain& chain, int threads);
 
 // Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid and writes the masked
 // weight back. Without `training` weight and centroids are not modified, and only a last-value range, which follows from

@@ -87,7 +87,7 @@ size_t Session::workspace_bytes() const {
       default: break;  // elementwise_workspace is enough
     }
   }
-  for (const WeightChain& chain : chains_) bytes = std::max(bytes, weight_chain_workspace(chain));
+  for (const WeightChain& chain : chains_) bytes = std::max(bytes, weight_chain_workspace(chain, threads));
   return bytes;
 }
 

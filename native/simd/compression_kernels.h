@@ -28,6 +28,17 @@ struct ChainViolations {
   int64_t clusters = 0;  // not the value of their index, or without one
 };
 
+// The thresholds of a large shared codebook by the cell of a grid they lie in (compression/codebook_search.h).
+//
+// Cell of w: (w - first) * scale, not below 0 (which a NaN becomes) nor above cells - 1, rounded towards zero. Its entry holds
+// the number of thresholds in lower cells, and above it 32 bits that sort like its own threshold: all set if it has none, or
+// more than one. In the last case the number is k, where ClusterBlock's pairs say that a search has to decide.
+struct SearchGrid {
+  int64_t cells = 0;  // 0: none
+  float first = 0, scale = 0;
+  const uint64_t* entries = nullptr;
+};
+
 // A codebook prepared for searching (compression/codebook.h). Row 0 only when shared, else one row per channel.
 //
 // For weights with |w| <= limit[row] the nearest centroid is sorted unique value number `count of thresholds <= w`;
@@ -50,19 +61,24 @@ struct Codebook {
   int64_t levels = 0;
   const float* tree = nullptr;
   const int32_t* tree_order = nullptr;
+  SearchGrid grid;  // shared and more than kCountedThresholds
 };
 
-constexpr int kTreeLevels = 10;
+constexpr int kTreeLevels = 6;
+
+// Up to here comparing with every threshold, or finding them in two registers, is faster than looking anything up.
+constexpr int64_t kCountedThresholds = 31;
 
 // A level has 2^l thresholds, and room for 16. The last offset is the length of the whole tree.
-constexpr int64_t kLevelOffset[kTreeLevels + 1] = {0, 16, 32, 48, 64, 80, 112, 176, 304, 560, 1072};
+constexpr int64_t kLevelOffset[kTreeLevels + 1] = {0, 16, 32, 48, 64, 80, 112};
 
 // A block of weights to cluster with one codebook for all of them.
 struct ClusterBlock {
   const Codebook* book;
   const float* centroids;    // [k]
   const float* table;        // [k] and up to a power of two, at least 16: what each centroid becomes
-  const float* tree_values;  // `table` in the order of book.tree_order; unused with book.levels = 0
+  const float* tree_values;  // with book.levels > 0: `table` in the order of book.tree_order
+  const uint64_t* pairs;     // else, with a grid: for each position its index and above it `table`'s bits, then two with index -1
   const float* weight;
   const uint8_t* mask;  // null: none
   float* masked_out;    // null, or where the masked weight goes; may be `weight`

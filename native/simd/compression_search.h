@@ -11,6 +11,28 @@ typename V::I binary_search(const float* thresholds, int64_t padded, typename V:
   return position;
 }
 
+// The same by the grid (compression/codebook_search.h): a few steps for each lane, whatever the number of thresholds.
+template <typename V>
+typename V::I grid_search(const Codebook& book, typename V::F w) {
+  const SearchGrid& grid = book.grid;
+  const auto zero = V::floats(0), last = V::floats(static_cast<float>(grid.cells - 1));
+  auto place = (w - V::floats(grid.first)) * V::floats(grid.scale);
+  place = place > zero ? place : zero;  // 0 for a NaN
+  place = place < last ? place : last;
+  float weights[V::lanes];
+  int32_t found[V::lanes];
+  V::store(weights, w);
+  V::store(found, V::truncate(place));
+  for (int64_t lane = 0; lane < V::lanes; ++lane) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, weights + lane, sizeof bits);
+    const uint64_t key = bits >> 31 != 0 ? 0u - bits : bits ^ 0x80000000u, entry = grid.entries[found[lane]];
+    found[lane] = static_cast<int32_t>(entry) + (key >= entry >> 32);
+    if (found[lane] >= book.k) found[lane] = binary_search<Single>(book.thresholds, book.padded, weights[lane]);
+  }
+  return V::load(found);
+}
+
 // The same by comparing with every threshold: faster than gathering while there are few.
 template <typename V>
 typename V::I count_thresholds(const float* thresholds, int64_t count, int64_t stride, typename V::F w, int64_t column) {
@@ -52,7 +74,7 @@ void store_indices(const Codebook& book, typename V::F w, typename V::F limit, t
 template <typename Fetch>
 void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, float* masked_out, int32_t* indices) {
 #if PCQAT_LANES == 16
-  const bool in_registers = book.padded <= 31;
+  const bool in_registers = book.padded <= kCountedThresholds;
   const SmallTable thresholds(book.thresholds, in_registers ? book.padded : 0);
   const SmallTable order(book.order, in_registers ? book.count[0] : 0);
   const int32_t first_step = static_cast<int32_t>((book.padded + 1) / 2);
@@ -69,13 +91,13 @@ void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, floa
         return store_indices<V>(book, w, V::floats(limit), order.integers(position), 0, indices + i);
       }
 #else
-      if (book.padded <= 31) {
+      if (book.padded <= kCountedThresholds) {
         const auto position = count_thresholds<V>(book.thresholds, book.count[0] - 1, 0, w, 0);
         return store_indices<V>(book, w, V::floats(limit), V::gather(book.order, position), 0, indices + i);
       }
 #endif
     }
-    const auto position = binary_search<V>(book.thresholds, book.padded, w);
+    const auto position = book.grid.cells > 0 ? grid_search<V>(book, w) : binary_search<V>(book.thresholds, book.padded, w);
     store_indices<V>(book, w, V::floats(limit), V::gather(book.order, position), 0, indices + i);
   });
 }

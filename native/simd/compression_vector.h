@@ -18,6 +18,7 @@ struct Single {
   static I integers(int32_t v) { return v; }
   static I iota() { return 0; }
   static F floor(F v) { return __builtin_floorf(v); }
+  static I truncate(F v) { return static_cast<I>(v); }
   static F abs(F v) { return __builtin_fabsf(v); }
   static F gather(const float* table, I index) { return table[index]; }
   static I gather(const int32_t* table, I index) { return table[index]; }
@@ -61,6 +62,7 @@ struct Wide {
     for (int i = 0; i < PCQAT_LANES; ++i) v[i] = i;
     return v;
   }
+  static I truncate(F v) { return __builtin_convertvector(v, I); }
   static F abs(F v) { return (F)((I)v & 0x7fffffff); }
   static float max(F v) {
     float best = v[0];

@@ -65,6 +65,7 @@ void test_fake_quant(Checks& checks);
 void test_pool(Checks& checks);
 void test_loss(Checks& checks);
 void test_optim(Checks& checks);
+void test_cluster(Checks& checks);
 void test_weight_chain(Checks& checks);
 void test_mask(Checks& checks);
 void test_int8_fused(Checks& checks);

@@ -19,6 +19,7 @@ int main() {
   pcqat::test::test_upsample(checks);
   pcqat::test::test_loss(checks);
   pcqat::test::test_optim(checks);
+  pcqat::test::test_cluster(checks);
   pcqat::test::test_weight_chain(checks);
   pcqat::test::test_mask(checks);
   pcqat::test::test_int8_fused(checks);

@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "check.h"
-#include "compression/codebook.h"
 #include "weight_chain_reference.h"
 
 namespace pcqat::test {
@@ -107,7 +106,7 @@ class Harness {
         const std::string what = describe(o, rows, channels) + " on " + kernels->isa + ", " + std::to_string(pool->threads()) + " threads";
         ChainState s = start;
         const WeightChain chain = bind(s, o);
-        const size_t bytes = (weight_chain_workspace(chain) + 127) / 64 * 64;
+        const size_t bytes = (weight_chain_workspace(chain, pool->threads()) + 127) / 64 * 64;
         const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
         std::memset(workspace.get(), 0xff, bytes);
         const ChainViolations found = weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
@@ -208,36 +207,6 @@ void run_large(Harness& harness, uint64_t& seed) {
   }
 }
 
-// A table in registers that is not the codebook's is noticed, and the weights come from the codebook all the same.
-void test_broken_tree(Checks& checks) {
-  const Kernels* tables[5];
-  const int count = supported_kernels(tables);
-  Random random(78);
-  for (const int64_t k : {4, 16, 32, 100, 600}) {
-    const int64_t size = 203;
-    std::vector<float> book = random.floats(register_table_size(k)), tree(book.size()), low{0}, high{0};
-    const std::vector<float> w = random.floats(size);
-    std::vector<char> memory(codebook_bytes(k, 0) + 64);
-    void* const aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) / 64 * 64);
-    const Codebook prepared = prepare_codebook(book.data(), k, 0, aligned);
-    arrange_by_path(prepared, book.data(), tree.data());
-    for (float& value : tree) value = std::nextafter(value, 2.0f);
-    for (int t = 0; t < count; ++t) {
-      std::vector<int32_t> indices(static_cast<size_t>(size), -1);
-      std::vector<float> used(static_cast<size_t>(size), 7);
-      ChainViolations violations;
-      const ClusterBlock block{&prepared,      book.data(), book.data(), tree.data(), w.data(),    nullptr,    nullptr,
-                               indices.data(), used.data(), false,       low.data(),  high.data(), &violations};
-      tables[t]->compression->cluster(size, block);
-      bool right = violations.zeros == 0 && violations.clusters == 0;
-      for (size_t i = 0; i < used.size(); ++i) {
-        right = right && indices[i] == nearest_exact(prepared, 0, w[i]) && used[i] == book[static_cast<size_t>(indices[i])];
-      }
-      checks.check(right, "clustering with a broken table, k " + std::to_string(k) + " on " + tables[t]->isa);
-    }
-  }
-}
-
 // Used weights and indices that no forward pass would leave: what counting them finds, on every instruction set.
 void test_violations(Checks& checks) {
   const Kernels* tables[kMostKernels];
@@ -312,7 +281,6 @@ void test_weight_chain(Checks& checks) {
   }
   run_range_rules(harness, seed);
   run_large(harness, seed);
-  test_broken_tree(checks);
   test_violations(checks);
 }
 
