@@ -17,8 +17,8 @@ namespace pcqat {
 
 namespace {
 
-// Pixels whose patches are gathered at once: about 256 KB, a multiple of every register tile's height.
-int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(65536 / patch_size(g) / 24, 1) * 24; }
+// Pixels whose patches are gathered at once: about 64 KB, a multiple of every register tile's height.
+int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(16384 / patch_size(g) / 24, 1) * 24; }
 // Pixels of a pointwise convolution at once: an output of about 128 KB.
 int64_t output_block(const ConvGeometry& g) { return std::max<int64_t>(32768 / g.out_c / 24, 1) * 24; }
 int64_t patch_floats(const ConvGeometry& g) { return is_pointwise(g) ? 0 : patch_pixels(g) * patch_size(g); }
@@ -59,8 +59,24 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const f
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     const float* values = patch_rows(g, x, first, count, memory.patches + worker * patch_floats(g));
-    kernels.gemm({count, out, size, values, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
-                  activation_low(activation), activation_high(activation)});
+    GemmBlock gemm{count,
+                   out,
+                   size,
+                   values,
+                   size,
+                   1,
+                   b.data,
+                   b.row,
+                   b.panel,
+                   b.padded,
+                   y + first * out,
+                   out,
+                   false,
+                   bias,
+                   activation_low(activation),
+                   activation_high(activation)};
+    if (!is_pointwise(g)) gemm.instead_of_a = upcoming_rows(g, x, first + count, std::min(block, pixels - first - count));
+    kernels.gemm(gemm);
   });
 }
 

@@ -1,11 +1,12 @@
 // Patches of an image as rows of a matrix (im2col) and back (col2im).
 #pragma once
 
+#include <algorithm>
+
 #include "ops/conv.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
-
-struct F32Kernels;
 
 // A convolution that is a matrix product as it stands: 1x1, stride 1, no padding.
 inline bool is_pointwise(const ConvGeometry& g) {
@@ -23,6 +24,13 @@ inline const float* patch_rows(const ConvGeometry& g, const float* x, int64_t fi
   if (is_pointwise(g)) return x + first * patch_size(g);
   gather_patches(g, x, first, count, patches);
   return patches;
+}
+// The part of x that these pixels read and the ones before did not.
+inline Upcoming upcoming_rows(const ConvGeometry& g, const float* x, int64_t first, int64_t count) {
+  if (is_pointwise(g)) return {x + first * g.in_c, count * g.in_c};
+  const int64_t pixels = g.out_h * g.out_w, row = g.in_w * g.in_c;
+  const int64_t top = first % pixels / g.out_w * g.stride_h - g.pad_top + g.kernel_h - g.stride_h;
+  return {x + (first / pixels * g.in_h + std::clamp<int64_t>(top, 0, g.in_h)) * row, count * g.in_h * row / pixels};
 }
 // Adds patches to the pixels they came from.
 void scatter_patches(const ConvGeometry& g, const float* patches, int64_t first, int64_t count, float* x, const F32Kernels& kernels);

@@ -1,7 +1,7 @@
 // Column panels of a transposed matrix, kLanes x kLanes elements at a time.
 #pragma once
 
-#include "simd/gemm_impl.h"
+#include "simd/gemm_tile.h"
 
 namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
