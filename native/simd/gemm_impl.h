@@ -26,6 +26,9 @@ void pack_panel(int64_t depth, int64_t columns, const float* b, int64_t b_k, flo
   }
 }
 
+// Steps between a fetch and its use: memory answers after some hundred nanoseconds, a step takes two or three.
+constexpr int64_t kStepsAhead = 1024;
+
 // What the following product reads, a share of it for every tile: blocks are mostly multiplied one after the other, so it is the rows that
 // follow those of a and c or, where a is a transpose, those of a and b. The processor alone would fetch them when they are used.
 class Following {
@@ -77,7 +80,10 @@ void gemm(const GemmBlock& block) {
   }
   const int64_t passes = g.k > kDepth ? (g.k + kDepth - 1) / kDepth : 1, pass_depth = (g.k + passes - 1) / passes;
   const bool by_rows = !pack && pass_depth * g.n <= kCachedFloats;
-  Following following(block, by_rows && passes == 1 ? kRows : g.m);
+  // Where a row of tiles is done at once, what follows are the next ones.
+  const int64_t row_steps = (g.n + kColumns - 1) / kColumns * g.k;
+  const int64_t near = row_steps == 0 ? 0 : (kStepsAhead + row_steps - 1) / row_steps * kRows;
+  Following following(block, by_rows && passes == 1 ? near : g.m);
   for (int64_t pass = 0, done = 0; pass < passes; ++pass, done += pass_depth) {
     const int64_t depth = g.k - done < pass_depth ? g.k - done : pass_depth;
     const bool last = done + depth >= g.k, accumulate = g.accumulate || done > 0;
