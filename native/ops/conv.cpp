@@ -5,6 +5,7 @@
 
 #include "carver.h"
 #include "ops/chunks.h"
+#include "ops/conv_rows.h"
 #include "ops/finish.h"
 #include "ops/gemm.h"
 #include "ops/patches.h"
@@ -53,6 +54,15 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const float* x, const f
   if (is_pointwise(g) && out > pixels) {  // cut along the columns
     chunked_gemm(pixels, out, size, {x, size, 1}, b, bias, activation, y, context);
     if (statistics != nullptr) take_statistics(pixels, out, y, statistics, context);
+    return;
+  }
+  if (reads_in_place(g)) {
+    Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1);
+    chunks.total *= g.out_w;
+    chunks.size *= g.out_w;
+    write_output(chunks, kRowsInPlace * g.out_w, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
+      conv_rows(g, first / g.out_w, count / g.out_w, x, b, bias, activation, memory.patches + worker * patch_floats(g), y, kernels);
+    });
     return;
   }
   const int64_t block = is_pointwise(g) ? output_block(g) : patch_pixels(g);

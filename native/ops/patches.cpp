@@ -127,8 +127,7 @@ void copy_window_rows(const WindowRows& w, const float* x, float* patches) {
 // Patches of pixels of one row, whose windows lie inside the image from left to right.
 void copy_windows(const ConvGeometry& g, const float* x, const Pixel& pixel, int64_t pixels, float* patches) {
   const int64_t top = pixel.row * g.stride_h - g.pad_top, left = pixel.column * g.stride_w - g.pad_left, length = g.kernel_w * g.in_c;
-  const int64_t begin = std::min(g.kernel_h, top >= 0 ? 0 : (-top + g.dilation_h - 1) / g.dilation_h);
-  const int64_t end = std::clamp((g.in_h - top + g.dilation_h - 1) / g.dilation_h, begin, g.kernel_h);
+  const auto [begin, end] = inside_rows(g, top);
   const int64_t size = patch_size(g);
   clear(pixels, begin * length, size, patches);
   clear(pixels, (g.kernel_h - end) * length, size, patches + end * length);
@@ -145,21 +144,30 @@ void copy_windows(const ConvGeometry& g, const float* x, const Pixel& pixel, int
 
 }  // namespace
 
+Range inside_columns(const ConvGeometry& g) {
+  if (g.dilation_w != 1 || g.in_w < g.kernel_w) return {0, 0};
+  const int64_t begin = std::min(g.out_w, (g.pad_left + g.stride_w - 1) / g.stride_w);
+  return {begin, std::clamp((g.in_w - g.kernel_w + g.pad_left + g.stride_w) / g.stride_w, begin, g.out_w)};
+}
+
+Range inside_rows(const ConvGeometry& g, int64_t top) {
+  const int64_t begin = std::min(g.kernel_h, top >= 0 ? 0 : (-top + g.dilation_h - 1) / g.dilation_h);
+  return {begin, std::clamp((g.in_h - top + g.dilation_h - 1) / g.dilation_h, begin, g.kernel_h)};
+}
+
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
   const int64_t size = patch_size(g), length = g.kernel_w * g.in_c;
-  // Columns whose windows lie inside the image from left to right.
-  const int64_t inside = (g.pad_left + g.stride_w - 1) / g.stride_w;
-  const int64_t inside_end = std::max(inside, std::min(g.out_w, (g.in_w - g.kernel_w + g.pad_left + g.stride_w) / g.stride_w));
-  const bool side_by_side = g.dilation_w == 1 && length >= kPiece && g.in_w >= g.kernel_w;
+  const Range inside = inside_columns(g);
+  const bool side_by_side = length >= kPiece;
   Pixel pixel(g, first);
   for (int64_t i = 0; i < count;) {
-    if (!side_by_side || pixel.column < inside || pixel.column >= inside_end) {
+    if (!side_by_side || pixel.column < inside.begin || pixel.column >= inside.end) {
       gather_patch(g, x, pixel, patches + i * size);
       pixel.advance(g, 1);
       ++i;
       continue;
     }
-    const int64_t pixels = std::min(count - i, inside_end - pixel.column);
+    const int64_t pixels = std::min(count - i, inside.end - pixel.column);
     copy_windows(g, x, pixel, pixels, patches + i * size);
     pixel.advance(g, pixels);
     i += pixels;

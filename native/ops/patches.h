@@ -17,6 +17,14 @@ inline bool is_pointwise(const ConvGeometry& g) {
 // Length of a patch: kernel_h * kernel_w * in_c.
 inline int64_t patch_size(const ConvGeometry& g) { return g.kernel_h * g.kernel_w * g.in_c; }
 
+struct Range {
+  int64_t begin, end;
+};
+// Columns of the output whose windows lie inside the image from left to right.
+Range inside_columns(const ConvGeometry& g);
+// Rows of a window that lie inside the image, whose first row is `top` of it.
+Range inside_rows(const ConvGeometry& g, int64_t top);
+
 // Patches of output pixels [first, first + count), counted over all images, zeros outside the image.
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches);
 // The rows that a kernel multiplies for these pixels: of a pointwise convolution its input, of others patches gathered into memory.

@@ -74,17 +74,23 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, int64_t
   const int64_t missing = whole || g.b_padded ? 0 : kLanes - in_last;
   const int64_t careful = missing == 0 ? 0 : (missing + b_k - 1) / b_k;
   Stream first = streams.first, second = streams.second;
+  const int64_t length = g.parts == 1 ? k : g.part_k;
   int64_t l = 0;
-  for (; l < k - careful; ++l) {
-    __builtin_prefetch(reinterpret_cast<const void*>(first.at));
-    __builtin_prefetch(reinterpret_cast<const void*>(second.at));
-    first.at += first.step;
-    second.at += second.step;
-    Vec column[V];
-    PCQAT_UNROLL for (int v = 0; v < V; ++v) column[v] = load(b + v * kLanes);
-    step(column);
+  for (int64_t part = 1;; ++part) {
+    for (; l < length - careful; ++l) {
+      __builtin_prefetch(reinterpret_cast<const void*>(first.at));
+      __builtin_prefetch(reinterpret_cast<const void*>(second.at));
+      first.at += first.step;
+      second.at += second.step;
+      Vec column[V];
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) column[v] = load(b + v * kLanes);
+      step(column);
+    }
+    if (part == g.parts) break;
+    l = 0;
+    PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) group[q] += g.a_part - length;
   }
-  for (; l < k; ++l) {
+  for (; l < length; ++l) {
     Vec column[V];
     PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) column[v] = load(b + v * kLanes);
     column[V - 1] = load_n(b + (V - 1) * kLanes, in_last);
