@@ -5,6 +5,7 @@
 
 #include "carver.h"
 #include "ops/chunks.h"
+#include "ops/conv_rows.h"
 #include "ops/finish.h"
 #include "ops/gemm.h"
 #include "ops/patches.h"
@@ -17,8 +18,8 @@ namespace pcqat {
 
 namespace {
 
-// Pixels whose patches are gathered at once: about 256 KB, a multiple of every register tile's height.
-int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(65536 / patch_size(g) / 24, 1) * 24; }
+// Pixels whose patches are gathered at once: about 64 KB, a multiple of every register tile's height.
+int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(16384 / patch_size(g) / 24, 1) * 24; }
 // Pixels of a pointwise convolution at once: an output of about 128 KB.
 int64_t output_block(const ConvGeometry& g) { return std::max<int64_t>(32768 / g.out_c / 24, 1) * 24; }
 int64_t block_pixels(const ConvGeometry& g) { return is_pointwise(g) ? output_block(g) : patch_pixels(g); }
@@ -57,11 +58,37 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   }
   const LayerInput input = settle_patches(g, rows, x, context);
   const int64_t block = block_pixels(g);
+  if (reads_in_place(g)) {
+    Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1);
+    chunks.total *= g.out_w;
+    chunks.size *= g.out_w;
+    write_output(chunks, kRowsInPlace * g.out_w, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
+      conv_rows(g, first / g.out_w, count / g.out_w, input.x, b, bias, activation, memory.values + worker * block * size, y, kernels);
+    });
+    return;
+  }
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     const float* values = patch_rows(g, input, first, count, memory.values + worker * block * size, context.kernels);
-    kernels.gemm({count, out, size, values, size, 1, b.data, b.row, b.panel, b.padded, y + first * out, out, false, bias,
-                  activation_low(activation), activation_high(activation)});
+    GemmBlock gemm{count,
+                   out,
+                   size,
+                   values,
+                   size,
+                   1,
+                   b.data,
+                   b.row,
+                   b.panel,
+                   b.padded,
+                   y + first * out,
+                   out,
+                   false,
+                   bias,
+                   activation_low(activation),
+                   activation_high(activation)};
+    if (values == memory.values + worker * block * size)
+      gemm.instead_of_a = upcoming_rows(g, input, first + count, std::min(block, pixels - first - count));
+    kernels.gemm(gemm);
   });
 }
 

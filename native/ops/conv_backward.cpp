@@ -21,8 +21,9 @@ namespace {
 // With more weights, partial sums of their gradient cost more than walking twice.
 constexpr int64_t kFewWeights = 131072;
 constexpr int64_t kMostPartials = 16;
-// Rows of a kernel gradient that a thread computes at once, at least.
-constexpr int64_t kKernelRows = 48;
+// The part of a large kernel's gradient that a thread computes at once. A column panel of the output's gradient is packed anew for every
+// part, which this many rows make up for.
+constexpr int64_t kKernelRows = 264, kKernelColumns = 128;
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
 int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials); }
@@ -31,8 +32,8 @@ bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= 
 
 int64_t pairs(int64_t n) { return (n + 1) / 2; }
 
-// Rows that are worked on at once: about 128 KB of the wider operand, a multiple of every register tile's height.
-int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(32768 / std::max(patch_size(g), g.out_c) / 24, 1, 20) * 24; }
+// Rows that are worked on at once: about 256 KB of the wider operand, a multiple of every register tile's height.
+int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(65536 / std::max(patch_size(g), g.out_c) / 24, 1, 10) * 24; }
 
 // Elements of bfloat16 pairs that a worker holds.
 int64_t half_elements(const ConvGeometry& g) {
@@ -86,7 +87,7 @@ class Products {
   }
 
   // target[count, size] = d · kernelᵀ
-  void input(int64_t count, const float* d, float* target, int worker) const {
+  void input(int64_t count, const float* d, float* target, int worker, const Upcoming& next = {}) const {
     const float* left = d;
     int64_t k = out_;
     if (bf16_) {
@@ -95,21 +96,28 @@ class Products {
       left = as_floats(rounded);
       k = pairs(out_);
     }
-    multiply(
-        {count, size_, k, left, k, 1, right_.data, right_.row, right_.panel, true, target, size_, false, nullptr, -kInfinity, kInfinity});
+    GemmBlock product{count,        size_, k,      left,  k,     1,       right_.data, right_.row,
+                      right_.panel, true,  target, size_, false, nullptr, -kInfinity,  kInfinity};
+    product.instead_of_a = next;
+    multiply(product);
   }
 
   // sum[size, out] (+)= valuesᵀ · d
-  void kernel(int64_t count, const float* values, const float* d, bool add, float* sum, int worker) const {
+  void kernel(int64_t count, const float* values, const float* d, bool add, float* sum, int worker, const Upcoming& next_x,
+              const Upcoming& next_d) const {
+    const float *left = values, *right = d;
     if (bf16_) {
-      uint32_t* left = memory_.halves + worker * half_elements_;
-      uint32_t* right = left + half_rows_ * size_;
-      halves().row_pairs(count, size_, values, left);
-      halves().row_pairs(count, out_, d, right);
-      kernel_rows(0, size_, pairs(count), as_floats(left), as_floats(right), add, sum);
-    } else {
-      kernel_rows(0, size_, count, values, d, add, sum);
+      uint32_t* x_pairs = memory_.halves + worker * half_elements_;
+      uint32_t* d_pairs = x_pairs + half_rows_ * size_;
+      halves().row_pairs(count, size_, values, x_pairs);
+      halves().row_pairs(count, out_, d, d_pairs);
+      left = as_floats(x_pairs);
+      right = as_floats(d_pairs);
     }
+    GemmBlock part = kernel_part(0, size_, 0, out_, bf16_ ? pairs(count) : count, left, right, add, sum);
+    part.instead_of_a = next_x;
+    part.instead_of_b = next_d;
+    multiply(part);
   }
 
   // The same for all rows of the batch, cut along the kernel's rows, which needs no partial sums.
@@ -128,18 +136,36 @@ class Products {
       right = as_floats(dy_pairs);
     }
     const int64_t k = bf16_ ? pairs(count) : count;
-    const Chunks chunks =
-        chunks_of(size_, std::max(kKernelRows, (size_ + kMostPartials - 1) / kMostPartials), context_.kernels.f32->gemm_rows);
-    context_.pool.parallel_for(chunks.count,
-                               [&](int64_t chunk) { kernel_rows(chunks.begin(chunk), chunks.length(chunk), k, left, right, false, sum); });
+    const int64_t row_parts = (size_ + kKernelRows - 1) / kKernelRows, column_parts = (out_ + kKernelColumns - 1) / kKernelColumns;
+    context_.pool.parallel_for(row_parts * column_parts, [&](int64_t part) {
+      const int64_t row = part / column_parts * kKernelRows, column = part % column_parts * kKernelColumns;
+      multiply(kernel_part(row, std::min(kKernelRows, size_ - row), column, std::min(kKernelColumns, out_ - column), k, left, right, false,
+                           sum));
+    });
   }
 
  private:
   const Bf16Product& halves() const { return *context_.kernels.bf16_product; }
   static const float* as_floats(const uint32_t* x) { return reinterpret_cast<const float*>(x); }
-  void kernel_rows(int64_t first, int64_t rows, int64_t k, const float* left, const float* right, bool add, float* sum) const {
-    multiply({rows, out_, k, left + first, 1, size_, right, out_, context_.kernels.f32->gemm_columns, false, sum + first * out_, out_, add,
-              nullptr, -kInfinity, kInfinity});
+  // Rows [row, row + rows) and columns [column, column + columns) of the kernel's gradient.
+  GemmBlock kernel_part(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t k, const float* left, const float* right,
+                        bool add, float* sum) const {
+    return {rows,
+            columns,
+            k,
+            left + row,
+            1,
+            size_,
+            right + column,
+            out_,
+            context_.kernels.f32->gemm_columns,
+            false,
+            sum + row * out_ + column,
+            out_,
+            add,
+            nullptr,
+            -kInfinity,
+            kInfinity};
   }
   void multiply(const GemmBlock& block) const { (bf16_ ? halves().gemm : context_.kernels.f32->gemm)(block); }
 
@@ -163,7 +189,8 @@ Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
           const Products& products, const BackwardMemory& memory, const Context& context) {
-  const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), in_pixel = g.in_h * g.in_w * g.in_c;
+  const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), pixels = rows * g.out_h * g.out_w;
+  const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
   const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
@@ -173,36 +200,37 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
     float* const bias_sum = memory.bias_partials + 2 * chunk * out;
     float* const values = memory.values + worker * block * size;
     if (targets.sums != nullptr) targets.sums->start(chunk);
-    if (!is_pointwise(g) && targets.dx != nullptr) {
-      const int64_t pixels = g.out_h * g.out_w;
-      std::memset(targets.dx + begin / pixels * in_pixel, 0, sizeof(float) * (end - begin) / pixels * in_pixel);
-    }
+    const int64_t in_begin = begin / image * in_image, in_count = (end - begin) / image * in_image;
+    if (!is_pointwise(g) && targets.dx != nullptr) std::memset(targets.dx + in_begin * g.in_c, 0, sizeof(float) * in_count * g.in_c);
     for (int64_t first = begin; first < end; first += block) {
       const int64_t count = std::min(block, end - first);
       const float* d = gradient.dy + first * out;
+      const int64_t after = first + count, next = std::min(block, pixels - after);
+      Upcoming next_d{gradient.dy + after * out, next * out};
       if (gradient.delayed != nullptr) {
         float* settled = memory.gradient + worker * block * out;
         norm_gradient_rows(*gradient.delayed, first, count, d, settled, context.kernels);
         d = settled;
       }
-      if (targets.dx != nullptr && is_pointwise(g)) products.input(count, d, targets.dx + first * size, worker);
+      if (targets.dx != nullptr && is_pointwise(g)) products.input(count, d, targets.dx + first * size, worker, next_d);
       if (targets.dx != nullptr && !is_pointwise(g)) {
-        products.input(count, d, values, worker);
+        products.input(count, d, values, worker, next_d);
         scatter_patches(g, values, first, count, targets.dx, *context.kernels.f32);
       }
       if (targets.sums != nullptr && is_pointwise(g)) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
       if (targets.d_kernel != nullptr) {
-        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker);
+        if (gradient.delayed != nullptr) next_d.data = gradient.delayed->x + after * out;
+        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker,
+                        upcoming_rows(g, x, after, next), next_d);
       }
       if (targets.d_bias != nullptr) {
         context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);
         if (first != begin) context.kernels.f32->add(out, bias_sum + out, bias_sum);
       }
     }
-    if (targets.sums != nullptr && !is_pointwise(g)) {  // a pixel is complete when all of its patches are
-      const int64_t first = begin / (g.out_h * g.out_w) * g.in_h * g.in_w, end_pixel = end / (g.out_h * g.out_w) * g.in_h * g.in_w;
-      targets.sums->take(chunk, first, end_pixel - first, targets.dx + first * g.in_c, context.kernels);
-    }
+    // A pixel is complete when all of its patches are.
+    if (targets.sums != nullptr && !is_pointwise(g))
+      targets.sums->take(chunk, in_begin, in_count, targets.dx + in_begin * g.in_c, context.kernels);
   });
   if (targets.d_kernel != nullptr && chunks.count > 1) sum_partials(size * out, chunks.count, memory.partials, targets.d_kernel, context);
   if (targets.d_bias == nullptr) return;

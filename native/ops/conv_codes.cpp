@@ -120,6 +120,7 @@ void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperand
                    activation_high(activation)};
     gemm.scale = memory.scale;
     gemm.correction = memory.correction;
+    gemm.instead_of_a = upcoming_rows(g, input, first + count, std::min(block, pixels - first - count));
     product.gemm(gemm);
   });
 }

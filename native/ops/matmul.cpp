@@ -1,6 +1,6 @@
 #include "ops/matmul.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "carver.h"
 #include "ops/chunks.h"
@@ -20,37 +20,37 @@ constexpr int64_t kChunkRows = 48;
 // Up to this many rows, the right-hand side is not worth packing.
 constexpr int64_t kFewRows = 64;
 
-void pack_panel(int64_t k, int64_t n, const float* b, bool transposed, int64_t first, int64_t columns, float* panel) {
-  const int64_t width = std::min(columns, n - first);
-  if (!transposed) {
-    for (int64_t l = 0; l < k; ++l) {
-      float* row = panel + l * columns;
-      std::memcpy(row, b + l * n + first, sizeof(float) * width);
-      std::fill(row + width, row + columns, 0.0f);
-    }
-    return;
-  }
-  for (int64_t begin = 0; begin < k; begin += 64) {  // a block of rows that stays in the cache
-    const int64_t end = std::min(k, begin + 64);
-    for (int64_t j = 0; j < columns; ++j) {
-      const float* column = b + (first + j) * k;
-      for (int64_t l = begin; l < end; ++l) panel[l * columns + j] = j < width ? column[l] : 0.0f;
-    }
-  }
-}
+// Rows of the right-hand side that are packed into one panel after the other.
+constexpr int64_t kRowsAtOnce = 8;
 
 }  // namespace
 
 RightSide in_place(const float* b, int64_t n, const Context& context) { return {b, n, context.kernels.f32->gemm_columns, false}; }
 
 RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context) {
-  const int64_t columns = context.kernels.f32->gemm_columns, panels = (n + columns - 1) / columns;
-  const Chunks chunks = chunks_of(panels, kChunkElements / (k * columns) + 1);
-  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-    for (int64_t panel = chunks.begin(chunk); panel < chunks.end(chunk); ++panel) {
-      pack_panel(k, n, b, transposed, panel * columns, columns, packed + panel * columns * k);
-    }
-  });
+  const F32Kernels& kernels = *context.kernels.f32;
+  const int64_t columns = kernels.gemm_columns, panels = (n + columns - 1) / columns;
+  const auto width = [&](int64_t panel) { return std::min(columns, n - panel * columns); };
+  // Cut along what lies in memory one after the other.
+  if (transposed) {
+    const Chunks chunks = chunks_of(panels, kChunkElements / (k * columns) + 1);
+    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      for (int64_t panel = chunks.begin(chunk); panel < chunks.end(chunk); ++panel) {
+        const int64_t at = panel * columns * k;
+        kernels.pack_transposed(k, width(panel), b + at, k, packed + at);
+      }
+    });
+  } else {
+    const Chunks chunks = chunks_of(k, kChunkElements / n + 1, kRowsAtOnce);
+    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      for (int64_t l = chunks.begin(chunk); l < chunks.end(chunk); l += kRowsAtOnce) {
+        const int64_t rows = std::min(kRowsAtOnce, chunks.end(chunk) - l);
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          kernels.pack_panel(rows, width(panel), b + l * n + panel * columns, n, packed + (panel * k + l) * columns);
+        }
+      }
+    });
+  }
   return {packed, columns, columns * k, true};
 }
 

@@ -21,9 +21,11 @@ Run clip(const ConvGeometry& g, int64_t left) {
   return {std::min(begin, g.kernel_w), std::max(std::min(end, g.kernel_w), std::min(begin, g.kernel_w))};
 }
 
+constexpr int64_t kPiece = 4;
+
 // Short copies in pieces of four; the last may overlap the one before. The library's would spend more time on finding out how.
 void copy(const float* from, int64_t count, float* to) {
-  constexpr int64_t kPiece = 4, kLong = 64;
+  constexpr int64_t kLong = 64;
   if (count >= kLong) {
     std::memcpy(to, from, sizeof(float) * count);
     return;
@@ -37,7 +39,6 @@ void copy(const float* from, int64_t count, float* to) {
 }
 
 void clear(int64_t count, float* to) {
-  constexpr int64_t kPiece = 4;
   constexpr float kZeros[kPiece] = {};
   if (count < kPiece) {
     for (int64_t i = 0; i < count; ++i) {
@@ -50,14 +51,20 @@ void clear(int64_t count, float* to) {
   std::memcpy(to + count - kPiece, kZeros, sizeof(kZeros));
 }
 
+void clear(int64_t rows, int64_t length, int64_t step, float* to) {
+  for (int64_t i = 0; i < rows; ++i) clear(length, to + i * step);
+}
+
 // An output pixel, counted over all images.
 struct Pixel {
   int64_t image, row, column;
 
   Pixel(const ConvGeometry& g, int64_t index)
       : image(index / (g.out_w * g.out_h)), row(index / g.out_w % g.out_h), column(index % g.out_w) {}
-  void advance(const ConvGeometry& g) {
-    if (++column < g.out_w) return;
+  // To another one of this row, or to the beginning of the next.
+  void advance(const ConvGeometry& g, int64_t pixels) {
+    column += pixels;
+    if (column < g.out_w) return;
     column = 0;
     if (++row < g.out_h) return;
     row = 0;
@@ -80,37 +87,97 @@ void each_patch_row(const ConvGeometry& g, const Pixel& pixel, Inside inside, Ou
   }
 }
 
+void gather_patch(const ConvGeometry& g, const float* x, const Pixel& pixel, float* patch) {
+  const int64_t channels = g.in_c, row = g.kernel_w * channels;
+  each_patch_row(
+      g, pixel,
+      [&](const Run& run, int64_t in_patch, int64_t in_x) {
+        float* to = patch + in_patch;
+        clear(run.begin * channels, to);
+        if (g.dilation_w == 1) {
+          copy(x + in_x + run.begin * channels, (run.end - run.begin) * channels, to + run.begin * channels);
+        } else {
+          for (int64_t kw = run.begin; kw < run.end; ++kw) copy(x + in_x + kw * g.dilation_w * channels, channels, to + kw * channels);
+        }
+        clear(row - run.end * channels, to + run.end * channels);
+      },
+      [&](int64_t in_patch) { clear(row, patch + in_patch); });
+}
+
+// Rows of windows that lie side by side in the image, `length` floats each: in Pieces pieces of four, or in any number if that is 0.
+struct WindowRows {
+  int64_t pixels, rows, length, x_pixel, x_row, patch_size;
+};
+template <int Pieces>
+void copy_window_rows(const WindowRows& w, const float* x, float* patches) {
+  for (int64_t i = 0; i < w.pixels; ++i) {
+    for (int64_t row = 0; row < w.rows; ++row) {
+      const float* from = x + i * w.x_pixel + row * w.x_row;
+      float* to = patches + i * w.patch_size + row * w.length;
+      if constexpr (Pieces == 0) {
+        copy(from, w.length, to);
+      } else {
+        for (int piece = 0; piece < Pieces - 1; ++piece) std::memcpy(to + piece * kPiece, from + piece * kPiece, sizeof(float) * kPiece);
+        std::memcpy(to + w.length - kPiece, from + w.length - kPiece, sizeof(float) * kPiece);
+      }
+    }
+  }
+}
+
+// Patches of pixels of one row, whose windows lie inside the image from left to right.
+void copy_windows(const ConvGeometry& g, const float* x, const Pixel& pixel, int64_t pixels, float* patches) {
+  const int64_t top = pixel.row * g.stride_h - g.pad_top, left = pixel.column * g.stride_w - g.pad_left, length = g.kernel_w * g.in_c;
+  const auto [begin, end] = inside_rows(g, top);
+  const int64_t size = patch_size(g);
+  clear(pixels, begin * length, size, patches);
+  clear(pixels, (g.kernel_h - end) * length, size, patches + end * length);
+  const WindowRows rows{pixels, end - begin, length, g.stride_w * g.in_c, g.dilation_h * g.in_w * g.in_c, size};
+  const float* from = x + ((pixel.image * g.in_h + top + begin * g.dilation_h) * g.in_w + left) * g.in_c;
+  float* to = patches + begin * length;
+  switch ((length + kPiece - 1) / kPiece) {
+    case 1: return copy_window_rows<1>(rows, from, to);
+    case 2: return copy_window_rows<2>(rows, from, to);
+    case 3: return copy_window_rows<3>(rows, from, to);
+    default: return copy_window_rows<0>(rows, from, to);
+  }
+}
+
 }  // namespace
 
+Range inside_columns(const ConvGeometry& g) {
+  if (g.dilation_w != 1 || g.in_w < g.kernel_w) return {0, 0};
+  const int64_t begin = std::min(g.out_w, (g.pad_left + g.stride_w - 1) / g.stride_w);
+  return {begin, std::clamp((g.in_w - g.kernel_w + g.pad_left + g.stride_w) / g.stride_w, begin, g.out_w)};
+}
+
+Range inside_rows(const ConvGeometry& g, int64_t top) {
+  const int64_t begin = std::min(g.kernel_h, top >= 0 ? 0 : (-top + g.dilation_h - 1) / g.dilation_h);
+  return {begin, std::clamp((g.in_h - top + g.dilation_h - 1) / g.dilation_h, begin, g.kernel_h)};
+}
+
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
-  const int64_t size = patch_size(g), channels = g.in_c, row = g.kernel_w * channels;
+  const int64_t size = patch_size(g), length = g.kernel_w * g.in_c;
+  const Range inside = inside_columns(g);
+  const bool side_by_side = length >= kPiece;
   Pixel pixel(g, first);
-  for (int64_t i = 0; i < count; ++i, pixel.advance(g)) {
-    float* patch = patches + i * size;
-    each_patch_row(
-        g, pixel,
-        [&](const Run& run, int64_t in_patch, int64_t in_x) {
-          float* to = patch + in_patch;
-          if (g.dilation_w == 1 && run.begin == 0 && run.end == g.kernel_w) {
-            copy(x + in_x, row, to);
-            return;
-          }
-          clear(run.begin * channels, to);
-          if (g.dilation_w == 1) {
-            copy(x + in_x + run.begin * channels, (run.end - run.begin) * channels, to + run.begin * channels);
-          } else {
-            for (int64_t kw = run.begin; kw < run.end; ++kw) copy(x + in_x + kw * g.dilation_w * channels, channels, to + kw * channels);
-          }
-          clear(row - run.end * channels, to + run.end * channels);
-        },
-        [&](int64_t in_patch) { clear(row, patch + in_patch); });
+  for (int64_t i = 0; i < count;) {
+    if (!side_by_side || pixel.column < inside.begin || pixel.column >= inside.end) {
+      gather_patch(g, x, pixel, patches + i * size);
+      pixel.advance(g, 1);
+      ++i;
+      continue;
+    }
+    const int64_t pixels = std::min(count - i, inside.end - pixel.column);
+    copy_windows(g, x, pixel, pixels, patches + i * size);
+    pixel.advance(g, pixels);
+    i += pixels;
   }
 }
 
 void scatter_patches(const ConvGeometry& g, const float* patches, int64_t first, int64_t count, float* x, const F32Kernels& kernels) {
   const int64_t size = patch_size(g), channels = g.in_c;
   Pixel pixel(g, first);
-  for (int64_t i = 0; i < count; ++i, pixel.advance(g)) {
+  for (int64_t i = 0; i < count; ++i, pixel.advance(g, 1)) {
     const float* patch = patches + i * size;
     each_patch_row(
         g, pixel,

@@ -1,11 +1,12 @@
 // Patches of an image as rows of a matrix (im2col) and back (col2im).
 #pragma once
 
+#include <algorithm>
+
 #include "ops/conv.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
-
-struct F32Kernels;
 
 // A convolution that is a matrix product as it stands: 1x1, stride 1, no padding.
 inline bool is_pointwise(const ConvGeometry& g) {
@@ -15,6 +16,14 @@ inline bool is_pointwise(const ConvGeometry& g) {
 
 // Length of a patch: kernel_h * kernel_w * in_c.
 inline int64_t patch_size(const ConvGeometry& g) { return g.kernel_h * g.kernel_w * g.in_c; }
+
+struct Range {
+  int64_t begin, end;
+};
+// Columns of the output whose windows lie inside the image from left to right.
+Range inside_columns(const ConvGeometry& g);
+// Rows of a window that lie inside the image, whose first row is `top` of it.
+Range inside_rows(const ConvGeometry& g, int64_t top);
 
 // Patches of output pixels [first, first + count), counted over all images, zeros outside the image.
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches);
@@ -31,6 +40,14 @@ inline const float* patch_rows(const ConvGeometry& g, const LayerInput& x, int64
 // Patches overlap, so their input has to be there at once.
 inline LayerInput settle_patches(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Context& context) {
   return is_pointwise(g) ? x : LayerInput{settle(x, rows * g.in_h * g.in_w, context)};
+}
+// The part of memory that these pixels read and the ones before did not.
+inline Upcoming upcoming_rows(const ConvGeometry& g, const LayerInput& input, int64_t first, int64_t count) {
+  const float* const x = input.delayed == nullptr ? input.x : input.delayed->x;
+  if (is_pointwise(g)) return {x + first * g.in_c, count * g.in_c};
+  const int64_t pixels = g.out_h * g.out_w, row = g.in_w * g.in_c;
+  const int64_t top = first % pixels / g.out_w * g.stride_h - g.pad_top + g.kernel_h - g.stride_h;
+  return {x + (first / pixels * g.in_h + std::clamp<int64_t>(top, 0, g.in_h)) * row, count * g.in_h * row / pixels};
 }
 // Adds patches to the pixels they came from.
 void scatter_patches(const ConvGeometry& g, const float* patches, int64_t first, int64_t count, float* x, const F32Kernels& kernels);

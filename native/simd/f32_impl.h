@@ -7,6 +7,7 @@
 #include "simd/gemm_impl.h"
 #include "simd/norm_impl.h"
 #include "simd/optimizer_impl.h"
+#include "simd/pack_impl.h"
 #include "simd/unary_impl.h"
 
 namespace pcqat {
@@ -17,6 +18,8 @@ constexpr F32Kernels kF32Kernels{kLanes,
                                  kRows,
                                  kColumns,
                                  gemm<F32Product>,
+                                 pack_panel,
+                                 pack_transposed,
                                  column_sums,
                                  depthwise,
                                  depthwise_gradient,

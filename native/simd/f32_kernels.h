@@ -6,6 +6,12 @@
 
 namespace pcqat {
 
+// Memory that will be read after a product.
+struct Upcoming {
+  const float* data = nullptr;
+  int64_t floats = 0;
+};
+
 // c[m,n] (+)= a[m,k] · b[k,n], then bias and clamp to [low, high].
 // a(i,l) = a[i * a_row + l * a_k], so a transposed operand is read in place.
 // b is read in panels of `gemm_columns` columns: b(l, j) = b[(j / columns) * b_panel + l * b_k + j % columns]; that is a
@@ -22,6 +28,12 @@ struct GemmBlock {
   bool accumulate;
   const float* bias;  // null: none
   float low, high;
+  // With several parts, a row of a is that many stretches of part_k floats, a_part apart: the rows of a window in an image. Then a_k is 1,
+  // b is padded, and k = parts part_k at most 320.
+  int64_t parts = 1, part_k = 0, a_part = 0;
+  // What is fetched into the cache meanwhile. Null: what follows a, and what follows c or, where a is a transpose, b. A hint only: a
+  // processor may ignore it.
+  Upcoming instead_of_a{}, instead_of_b{};
   // Products of codes only (simd/product_kernels.h): c = (sum - correction[j]) * scale[j], before the bias.
   const float* scale = nullptr;
   const int32_t* correction = nullptr;
@@ -87,6 +99,10 @@ struct F32Kernels {
   int gemm_columns;  // a whole number of vectors
 
   void (*gemm)(const GemmBlock& block);
+  // `columns` (at most gemm_columns) columns of b, k rows of them `b_k` apart, as a panel; columns that are missing are 0.
+  void (*pack_panel)(int64_t k, int64_t columns, const float* b, int64_t b_k, float* panel);
+  // The same of a b whose transpose is stored, columns `b_column` apart.
+  void (*pack_transposed)(int64_t k, int64_t columns, const float* b, int64_t b_column, float* panel);
   // sum[j] = Σ_i x[i, j]
   void (*column_sums)(int64_t rows, int64_t columns, const float* x, float* sum);
 

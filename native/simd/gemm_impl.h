@@ -1,126 +1,16 @@
-// The matrix product: register tiles of kRows x kVectors vectors.
+// The matrix product of one thread: panels of b that stay in the cache, and memory fetched while tiles multiply.
 #pragma once
 
-#include "simd/f32_kernels.h"
-#include "simd/f32_vector.h"
+#include "simd/gemm_tile.h"
 
 namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-#if defined(PCQAT_F32_SCALAR)
-constexpr int kRows = 4, kVectors = 2;
-#elif defined(__AVX512F__)
-constexpr int kRows = 12, kVectors = 2;  // 24 accumulators of 32 registers
-#elif defined(__AVX2__)
-constexpr int kRows = 6, kVectors = 2;  // 12 of 16
-#else
-constexpr int kRows = 8, kVectors = 3;  // 24 of 32
-#endif
-constexpr int kColumns = kVectors * kLanes;
-
-// k steps between passes over c: a panel of b (kDepth x kColumns) stays in the first-level cache.
-constexpr int64_t kDepth = 256;
-
-// The product of f32. Others (simd/avx512vnni, simd/avx512bf16) hold several narrow values in the 32 bits of a lane.
-struct F32Product {
-  static PCQAT_INLINE Vec add(Vec sum, Vec factor, Vec column) { return fma(factor, column, sum); }
-  template <typename Access>
-  static PCQAT_INLINE Vec value(Vec sum, const GemmBlock&, int64_t, Access) {
-    return sum;
-  }
-};
-
-// R rows of V vectors of c, from column j on. `columns` <= V * kLanes of them exist.
-template <typename Product, int R, int V>
-void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, int64_t j, int64_t columns, bool accumulate, bool last, float* c) {
-  Vec sum[R][V];
-  const int64_t in_last = columns - (V - 1) * kLanes;
-  const bool whole = in_last == kLanes;
-  if (accumulate) {
-    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-        const float* p = c + i * g.c_row + v * kLanes;
-        sum[i][v] = whole || v < V - 1 ? load(p) : load_n(p, in_last);
-      }
-    }
-  } else {
-    PCQAT_UNROLL for (int i = 0; i < R; ++i) { PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Vec{}; }
-  }
-  const int64_t a_row = g.a_row, a_k = g.a_k, b_k = g.b_k;
-  // A pointer to every third row: the two below are reached by addressing modes, so that twelve rows need few registers.
-  constexpr int kGroups = (R + 2) / 3;
-  const float* group[kGroups];
-  PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) {
-    group[q] = a + 3 * q * a_row;
-    __asm__("" : "+r"(group[q]));  // or the compiler derives one from the other again
-  }
-  const auto step = [&](const Vec(&column)[V]) PCQAT_INLINE_LAMBDA {
-    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      const Vec factor = splat(group[i / 3][i % 3 * a_row]);
-      PCQAT_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = Product::add(sum[i][v], factor, column[v]);
-    }
-    PCQAT_UNROLL for (int q = 0; q < kGroups; ++q) group[q] += a_k;
-    b += b_k;
-  };
-  // A row of b that is not padded may be read beyond its end as long as rows follow.
-  const int64_t missing = whole || g.b_padded ? 0 : kLanes - in_last;
-  const int64_t careful = missing == 0 ? 0 : (missing + b_k - 1) / b_k;
-  int64_t l = 0;
-  for (; l < k - careful; ++l) {
-    Vec column[V];
-    PCQAT_UNROLL for (int v = 0; v < V; ++v) column[v] = load(b + v * kLanes);
-    step(column);
-  }
-  for (; l < k; ++l) {
-    Vec column[V];
-    PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) column[v] = load(b + v * kLanes);
-    column[V - 1] = load_n(b + (V - 1) * kLanes, in_last);
-    step(column);
-  }
-  const Vec low = splat(g.low), high = splat(g.high);
-  const auto finish = [&](int v, auto access) PCQAT_INLINE_LAMBDA {
-    const int64_t column = j + v * kLanes;
-    const Vec offset = last && g.bias != nullptr ? access.load(g.bias + column) : Vec{};
-    PCQAT_UNROLL for (int i = 0; i < R; ++i) {
-      const Vec value = last ? clamp(Product::value(sum[i][v], g, column, access) + offset, low, high) : sum[i][v];
-      access.store(c + i * g.c_row + v * kLanes, value);
-    }
-  };
-  PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) finish(v, Whole{});
-  if (whole)
-    finish(V - 1, Whole{});
-  else
-    finish(V - 1, Part{in_last});
-}
-
-using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, int64_t, int64_t, bool, bool, float*);
-
-template <typename Product, int V>
-Tile tile_of(int64_t rows) {
-  switch (rows) {
-#define PCQAT_TILE(R)             \
-  case R:                         \
-    if constexpr (R <= kRows)     \
-      return tile<Product, R, V>; \
-    else                          \
-      break;
-    // clang-format off
-    PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
-    PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11) PCQAT_TILE(12)
-    // clang-format on
-#undef PCQAT_TILE
-  }
-  return nullptr;
-}
-
-template <typename Product>
-Tile tile_of(int64_t rows, int64_t columns) {
-  const int64_t vectors = (columns + kLanes - 1) / kLanes;
-  if (vectors == 1) return tile_of<Product, 1>(rows);
-  if (vectors == 2) return tile_of<Product, 2>(rows);
-  return tile_of<Product, kVectors>(rows);
-}
+// Most k steps between passes over c: a panel of b (kDepth x kColumns) stays in the first-level cache.
+constexpr int64_t kDepth = 320;
+// A b of so many floats stays in the second-level cache, so that every row of a is read once.
+constexpr int64_t kCachedFloats = 32768;
 
 // Copies `depth` rows of a column panel side by side, aligned and zero-filled to the full width.
 void pack_panel(int64_t depth, int64_t columns, const float* b, int64_t b_k, float* packed) {
@@ -136,30 +26,86 @@ void pack_panel(int64_t depth, int64_t columns, const float* b, int64_t b_k, flo
   }
 }
 
+// Steps between a fetch and its use: memory answers after some hundred nanoseconds, a step takes two or three.
+constexpr int64_t kStepsAhead = 1024;
+
+// What the following product reads, a share of it for every tile: blocks are mostly multiplied one after the other, so it is the rows that
+// follow those of a and c or, where a is a transpose, those of a and b. The processor alone would fetch them when they are used.
+class Following {
+ public:
+  // `ahead`: rows between those of a tile and those fetched meanwhile.
+  Following(const GemmBlock& g, int64_t ahead) {
+    const int64_t steps = (g.m + kRows - 1) / kRows * ((g.n + kColumns - 1) / kColumns) * g.k;
+    if (steps == 0) return;
+    if (g.a_k == 1) {
+      if (g.a_row == g.k) streams_.first = stream(g.a, ahead * g.k, g.m * g.k, steps);
+      if (g.c_row == g.n) streams_.second = stream(g.c, ahead * g.n, g.m * g.n, steps);
+    } else {
+      if (g.a_k == g.m) streams_.first = stream(g.a, g.k * g.m, g.k * g.m, steps);
+      if (g.b_k == g.n) streams_.second = stream(g.b, g.k * g.n, g.k * g.n, steps);
+    }
+    if (g.instead_of_a.data != nullptr) streams_.first = stream(g.instead_of_a.data, 0, g.instead_of_a.floats, steps);
+    if (g.instead_of_b.data != nullptr) streams_.second = stream(g.instead_of_b.data, 0, g.instead_of_b.floats, steps);
+  }
+  Streams share(int64_t steps) {
+    const Streams now = streams_;
+    streams_.first.at += steps * now.first.step;
+    streams_.second.at += steps * now.second.step;
+    return now;
+  }
+
+ private:
+  static Stream stream(const float* from, int64_t ahead, int64_t floats, int64_t steps) {
+    return {reinterpret_cast<uintptr_t>(from) + ahead * sizeof(float), floats * static_cast<int64_t>(sizeof(float)) / steps};
+  }
+  Streams streams_;
+};
+
+// The first two lines of rows `stride` apart.
+inline Streams two_lines(const float* row, int64_t stride) {
+  const int64_t step = stride * static_cast<int64_t>(sizeof(float));
+  return {{reinterpret_cast<uintptr_t>(row), step}, {reinterpret_cast<uintptr_t>(row) + 64, step}};
+}
+
 template <typename Product>
 void gemm(const GemmBlock& block) {
   alignas(64) float panel[kDepth * kColumns];
   GemmBlock g = block;
   // Rows of b in place that cross cache lines, or lie so far apart that they compete for the same ones, are worth a copy
   // when several tiles use it.
-  const bool pack = !block.b_padded && block.m > 3 * kRows && (block.b_k % kLanes != 0 || block.b_k >= 512);
+  const bool pack = !block.b_padded && block.m > 3 * kRows && (block.b_k % kLanes != 0 || block.b_k >= 256);
   if (pack) {
     g.b_padded = true;
     g.b_k = kColumns;
   }
-  for (int64_t done = 0; done < g.k || done == 0; done += kDepth) {
-    const int64_t depth = g.k - done < kDepth ? g.k - done : kDepth;
+  const int64_t passes = g.k > kDepth ? (g.k + kDepth - 1) / kDepth : 1, pass_depth = (g.k + passes - 1) / passes;
+  const bool by_rows = !pack && pass_depth * g.n <= kCachedFloats;
+  // Where a row of tiles is done at once, what follows are the next ones.
+  const int64_t row_steps = (g.n + kColumns - 1) / kColumns * g.k;
+  const int64_t near = row_steps == 0 ? 0 : (kStepsAhead + row_steps - 1) / row_steps * kRows;
+  Following following(block, by_rows && passes == 1 ? near : g.m);
+  for (int64_t pass = 0, done = 0; pass < passes; ++pass, done += pass_depth) {
+    const int64_t depth = g.k - done < pass_depth ? g.k - done : pass_depth;
     const bool last = done + depth >= g.k, accumulate = g.accumulate || done > 0;
-    for (int64_t j = 0; j < g.n; j += kColumns) {
-      const int64_t columns = g.n - j < kColumns ? g.n - j : kColumns;
-      const float* b = block.b + (j / kColumns) * block.b_panel + done * block.b_k;
-      if (pack) {
-        pack_panel(depth, columns, b, block.b_k, panel);
-        b = panel;
-      }
+    const auto columns_at = [&](int64_t j) { return g.n - j < kColumns ? g.n - j : kColumns; };
+    const auto panel_at = [&](int64_t j) { return block.b + j / kColumns * block.b_panel + done * block.b_k; };
+    const auto multiply = [&](int64_t i, int64_t j, const float* b, const Streams& streams) {
+      const int64_t rows = g.m - i < kRows ? g.m - i : kRows, columns = columns_at(j);
+      const Tile tile = tile_of<Product>(rows, columns);
+      tile(g, depth, g.a + i * g.a_row + done * g.a_k, b, j, columns, accumulate, last, g.c + i * g.c_row + j, streams);
+    };
+    if (by_rows) {
       for (int64_t i = 0; i < g.m; i += kRows) {
-        const int64_t rows = g.m - i < kRows ? g.m - i : kRows;
-        tile_of<Product>(rows, columns)(g, depth, g.a + i * g.a_row + done * g.a_k, b, j, columns, accumulate, last, g.c + i * g.c_row + j);
+        for (int64_t j = 0; j < g.n; j += kColumns) multiply(i, j, panel_at(j), following.share(depth));
+      }
+      continue;
+    }
+    for (int64_t j = 0; j < g.n; j += kColumns) {
+      if (pack) pack_panel(depth, columns_at(j), panel_at(j), block.b_k, panel);
+      for (int64_t i = 0; i < g.m; i += kRows) {
+        // The panel that is packed next has its rows on many pages: no processor follows them by itself.
+        const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
+        multiply(i, j, pack ? panel : panel_at(j), pack && i == 0 ? two_lines(next, block.b_k) : following.share(depth));
       }
     }
   }

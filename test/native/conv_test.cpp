@@ -306,6 +306,11 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(8, 8, 20, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 33, false}, random);
   run(checks, {geometry(3, 3, 300, 445, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 9, false}, random);
   run(checks, {geometry(3, 2, 130, 120, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 2, false}, random);
+  // Rows long enough to be read in place, with windows that lie partly or wholly outside the image; and several chunks of them.
+  run(checks, {geometry(33, 71, 3, 8, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 2, false}, random);
+  run(checks, {geometry(9, 60, 2, 40, 4, 5, 1, 1, 2, 1, 3, 4, 2, 2), 3, false}, random);
+  run(checks, {geometry(3, 40, 5, 37, 1, 3, 1, 1, 1, 1, 2, 2, 1, 1), 11, false}, random);
+  run(checks, {geometry(20, 36, 12, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 5, false}, random);
   run_random(checks, false, 2);
 }
 
