@@ -29,14 +29,25 @@ struct DepthwiseRow {
   int64_t kernel_h, kernel_w, stride_w, dilation_w, out_w, channels;
 };
 
+// The left factor of a product: row i is `segments` runs of `taps` neighbouring codes, the s-th from start + i · stride + offsets[s] on.
+// So a convolution's windows are multiplied where they lie. Up to 3 codes beyond a run are read (and multiplied by 0).
+struct CodeRows {
+  const int8_t* start;
+  int64_t count, stride;
+  const int64_t* offsets;
+  int64_t segments, taps;
+};
+
 // Operations that requantize while their sums are in registers. The constants of the requantization are packed with the weights;
 // packing fails, and the caller takes the plain kernels, where the numbers do not fit the shorter arithmetic (see its implementation).
 struct FusedInt8Kernels {
-  // As Int8Kernels::pack and matmul, but out[i·ldc + j] is the requantized code.
-  int64_t (*packed_bytes)(int64_t n, int64_t k);
-  bool (*pack)(const int8_t* weights, const int32_t* bias, int64_t n, int64_t k, const Requantization& parameters, void* packed);
-  void (*matmul)(const int8_t* a, int64_t m, int64_t lda, const void* packed, int64_t n, int64_t k, const Requantization& parameters,
-                 int8_t* out, int64_t ldc);
+  // As Int8Kernels::pack and matmul for weights [n][segments · taps], but out[i·ldc + j] is the requantized code. The first j columns, a
+  // multiple of kColumns, take the first packed_bytes(j, ...) bytes, so that a product can begin at any such column.
+  static constexpr int64_t kColumns = 64;
+  int64_t (*packed_bytes)(int64_t n, int64_t segments, int64_t taps);
+  bool (*pack)(const int8_t* weights, const int32_t* bias, int64_t n, int64_t segments, int64_t taps, const Requantization& parameters,
+               void* packed);
+  void (*matmul)(const CodeRows& rows, const void* packed, int64_t n, const Requantization& parameters, int8_t* out, int64_t ldc);
   // Weights are [tap][channel], taps row by row.
   int64_t (*depthwise_bytes)(int64_t channels, int64_t kernel_h, int64_t kernel_w);
   bool (*pack_depthwise)(const int8_t* weights, const int32_t* bias, int64_t channels, int64_t kernel_h, int64_t kernel_w,

@@ -5,7 +5,11 @@
 //
 // TFLite rounds twice: h = (x·m + 2^30) >> 31, then r = h / 2^s with halves away from zero, plus the zero point. With s ≥ 1 and all
 // sums below 2^31 the second part is (h + 2^(s−1) + (zero point << s) − (h < 0)) >> s. `make_block` checks that. Where the lower bound
-// is the zero point or above (ReLU), negative numbers all become the bound, so that −(h < 0) changes nothing and is left out.
+// is the zero point or above (ReLU), negative numbers all become the bound, so that −(h < 0) changes nothing and is left out; elsewhere
+// (x < 0) takes its place: they differ for h = 0 only, where both give the zero point.
+//
+// Sums get 2^31 added, which makes them unsigned, and are multiplied by 2m: the upper half of (x + 2^31)·2m + 2^31 is h + m, so that h needs
+// no shift. The constants take −m in return.
 #pragma once
 
 #include <string.h>
@@ -55,10 +59,10 @@ static bool make_block(FusedBlock& block, int64_t first, int64_t count, int64_t 
     const int64_t largest = (bias[c] < 0 ? -int64_t{bias[c]} : int64_t{bias[c]}) + 256 * magnitude[local];
     const int64_t round = (int64_t{1} << (shift - 1)) + zero * (int64_t{1} << shift);
     if (largest + (round < 0 ? -round : round) + 2 > kLimit) return false;
-    block.bias[position] = static_cast<int32_t>(bias[c] - 128 * sum[local]);
-    block.multiplier[position] = p.multiplier[c];
+    block.bias[position] = static_cast<int32_t>(static_cast<uint32_t>(bias[c] - 128 * sum[local]) + 0x80000000u);
+    block.multiplier[position] = static_cast<int32_t>(2u * static_cast<uint32_t>(p.multiplier[c]));
     block.shift[position] = static_cast<int32_t>(shift);
-    block.round[position] = static_cast<int32_t>(round);
+    block.round[position] = static_cast<int32_t>(round - p.multiplier[c] - (is_rectified(p) ? 0 : 1));
   }
   for (int64_t position = 0; position < kFusedBlock; ++position) {
     block.odd_multiplier[position] = position % 2 == 0 ? block.multiplier[position + 1] : 0;
@@ -77,12 +81,12 @@ static inline FusedConstants fused_constants(const FusedBlock& block, int v) {
 
 template <bool kRectified>
 static inline __m512i fused_requantize(__m512i x, const FusedConstants& c) {
-  const __m512i half = _mm512_set1_epi64(int64_t{1} << 30);
-  const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, c.multiplier), half);
-  const __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64(x, 32), c.odd_multiplier), half);
-  const __m512i high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
+  const __m512i half = _mm512_set1_epi64(int64_t{1} << 31);
+  const __m512i even = _mm512_add_epi64(_mm512_mul_epu32(x, c.multiplier), half);
+  const __m512i odd = _mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(x, 32), c.odd_multiplier), half);
+  const __m512i high = _mm512_castps_si512(_mm512_mask_movehdup_ps(_mm512_castsi512_ps(odd), 0x5555, _mm512_castsi512_ps(even)));
   __m512i sum = _mm512_add_epi32(high, c.round);
-  if constexpr (!kRectified) sum = _mm512_add_epi32(sum, _mm512_srai_epi32(high, 31));  // −1 for negative numbers
+  if constexpr (!kRectified) sum = _mm512_sub_epi32(sum, _mm512_srai_epi32(x, 31));  // + 1 for all but negative numbers
   return _mm512_srav_epi32(sum, c.shift);
 }
 
