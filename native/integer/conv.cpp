@@ -105,8 +105,8 @@ class Conv2d final : public Operation {
     if (fused_ != nullptr) {
       const int64_t segments = static_cast<int64_t>(lines_.offsets.size());
       for (int64_t y = 0; y < last - first; ++y, out += w_.out_w * w_.out_c) {
-        const CodeRows rows{lines + lines_.corner(y, 0),   w_.out_w, w_.stride_w * w_.in_c,
-                            lines_.offsets.data(), segments, lines_.segment_taps};
+        const CodeRows rows{lines + lines_.corner(y, 0), w_.out_w, w_.stride_w * w_.in_c,
+                            lines_.offsets.data(),       segments, lines_.segment_taps};
         fused_->matmul(rows, packed_.data(), w_.out_c, requantizer_.view(), out, w_.out_c);
       }
       return;
@@ -148,7 +148,8 @@ class Conv2d final : public Operation {
   PaddedLines lines_;  // of all windows but 1×1 ones
   const FusedInt8Kernels* fused_ = nullptr;
   int64_t depth_ = 0, positions_ = 0;
-  int64_t patch_stride_ = 0, patch_offset_ = 0, accumulator_stride_ = 0, accumulator_offset_ = 0;  // of the plain kernels, in scratch memory
+  int64_t patch_stride_ = 0, patch_offset_ = 0, accumulator_stride_ = 0,
+          accumulator_offset_ = 0;  // of the plain kernels, in scratch memory
   int32_t input_zero_point_ = 0, weight_zero_point_ = 0;
   bool direct_ = false, by_columns_ = false;
   Requantizer requantizer_;

@@ -32,9 +32,12 @@ class DepthwiseConv2d final : public Operation {
     accumulator_bytes_ = padded(w_.out_c) * 4;
     tap_bytes_ = w_.taps() * static_cast<int64_t>(sizeof(const int8_t*));
     // With a depth multiplier the input's channels are repeated once, so that the kernel sees one input per output.
-    repeated_bytes_ = multiplier_ == 1 ? 0 : w_.in_h * w_.in_w * w_.out_c;
+    repeated_bytes_ = multiplier_ == 1 ? 0 : w_.in_h * w_.in_w * w_.out_c + kInt8Overread;
     scratch_bytes = tap_bytes_ + accumulator_bytes_ + repeated_bytes_;
-    if (fused_ != nullptr) plan_lines();
+    // Blocks of fewer than 8 channels are not covered.
+    is_three_ = fused_ != nullptr && w_.kernel_h == 3 && w_.kernel_w == 3 && w_.dilation_h == 1 && w_.dilation_w == 1 && w_.stride_w <= 2 &&
+                w_.out_c >= 8;
+    if (fused_ != nullptr && !is_three_) plan_lines();
     work = w_.out_h * w_.out_w * w_.out_c * w_.taps();
     outside_.assign(w_.out_c, static_cast<int8_t>(input_zero_point_));
     rows = w_.out_h;
@@ -46,6 +49,10 @@ class DepthwiseConv2d final : public Operation {
     int8_t* out = frame.value<int8_t>(output_) + first * w_.out_w * w_.out_c;
     if (fused_ == nullptr)
       run_plain(frame, input, first, last, out);
+    else if (is_three_)
+      fused_->depthwise_three({input, w_.in_h, w_.in_w, w_.out_w, w_.out_c, w_.stride_h, w_.stride_w, w_.pad_top, w_.pad_left,
+                               static_cast<int8_t>(input_zero_point_)},
+                              first, last, packed_.data(), requantizer_.view(), out);
     else
       run_fused(frame, input, first, last, out);
   }
@@ -151,7 +158,7 @@ class DepthwiseConv2d final : public Operation {
     }
     line_bytes_ = w_.stride_w * part_w_ * w_.out_c;
     ring_lines_ = std::min((w_.kernel_h - 1) * w_.dilation_h + 1, w_.in_h);
-    scratch_bytes += (1 + ring_lines_) * line_bytes_;
+    scratch_bytes += (1 + ring_lines_) * line_bytes_ + kInt8Overread;
   }
 
   const int8_t* repeat(const int8_t* input, int8_t* out) const {
@@ -165,6 +172,7 @@ class DepthwiseConv2d final : public Operation {
   int64_t multiplier_ = 1, accumulator_bytes_ = 0, tap_bytes_ = 0, repeated_bytes_ = 0;
   int32_t input_zero_point_ = 0;
   const FusedInt8Kernels* fused_ = nullptr;
+  bool is_three_ = false;  // 3×3 windows, read in place
   Requantizer requantizer_;
   std::vector<uint8_t> packed_;
   std::vector<int32_t> weights_, bias_;

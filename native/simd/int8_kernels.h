@@ -21,12 +21,20 @@ struct Requantization {
   int32_t low, high;  // bounds of the (fused) activation
 };
 
-// One row of outputs of a depthwise convolution, all channels. Tap (ky, kx) of output x is at lines[ky] + offsets[kx] + x · channels: lines
-// are padded, and split into one part per column of a stride, so that neighbouring outputs are neighbours there too.
+// One row of outputs of a depthwise convolution, all channels; kInt8Overread bytes beyond a line may be read. Tap (ky, kx) of output x is
+// at lines[ky] + offsets[kx] + x · channels: lines are padded, and split into one part per column of a stride, so that neighbouring outputs
+// are neighbours there too.
 struct DepthwiseRow {
   const int8_t* const* lines;
   const int64_t* offsets;
   int64_t kernel_h, kernel_w, stride_w, dilation_w, out_w, channels;
+};
+
+// An image and how a depthwise convolution with a 3×3 window without dilation sees it; stride_w is 1 or 2, pad_left at most 2.
+struct DepthwiseImage {
+  const int8_t* input;
+  int64_t in_h, in_w, out_w, channels, stride_h, stride_w, pad_top, pad_left;
+  int8_t zero_point;
 };
 
 // The left factor of a product: row i is `segments` runs of `taps` neighbouring codes, the s-th from start + i · stride + offsets[s] on.
@@ -53,6 +61,9 @@ struct FusedInt8Kernels {
   bool (*pack_depthwise)(const int8_t* weights, const int32_t* bias, int64_t channels, int64_t kernel_h, int64_t kernel_w,
                          const Requantization& parameters, void* packed);
   void (*depthwise)(const DepthwiseRow& row, const void* packed, const Requantization& parameters, int8_t* out);
+  // Rows [first, last) of the outputs, which begin at `out`.
+  void (*depthwise_three)(const DepthwiseImage& image, int64_t first, int64_t last, const void* packed, const Requantization& parameters,
+                          int8_t* out);
 };
 
 struct Int8Kernels {

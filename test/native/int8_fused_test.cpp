@@ -122,6 +122,41 @@ void test_row(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels&
   checks.check(out == expected, name);
 }
 
+void test_three(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, const DepthwiseImage& shape, int64_t out_h,
+                Random& random) {
+  const int64_t channels = shape.channels, taps = 9;
+  const std::string name = "fused depthwise 3x3 of " + std::to_string(shape.in_h) + "x" + std::to_string(shape.in_w) + "x" +
+                           std::to_string(channels) + " stride " + std::to_string(shape.stride_h) + "x" + std::to_string(shape.stride_w) +
+                           " padded " + std::to_string(shape.pad_top) + "x" + std::to_string(shape.pad_left);
+  const Constants c = constants_of(channels, taps, random);
+  const std::vector<int8_t> w = codes(taps * channels, -127, random);
+  // Nothing before the image may count, nor what follows it.
+  const std::vector<int8_t> memory = codes(kGuard + shape.in_h * shape.in_w * channels, -128, random);
+  DepthwiseImage image = shape;
+  image.input = memory.data() + kGuard;
+  image.zero_point = static_cast<int8_t>(random.between(-128, 127));
+  std::vector<uint8_t> packed(fused.depthwise_bytes(channels, 3, 3));
+  checks.check(fused.pack_depthwise(w.data(), c.bias.data(), channels, 3, 3, c.view(), packed.data()), name + " packs");
+  std::vector<int8_t> expected(out_h * shape.out_w * channels + kGuard, 99), out = expected;
+  const std::vector<int8_t> outside(channels, image.zero_point);
+  std::vector<int32_t> wide(w.begin(), w.begin() + taps * channels), acc(padded_to_block(channels));
+  for (int64_t i = 0; i < out_h * shape.out_w; ++i) {
+    std::vector<const int8_t*> places;
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t y = i / shape.out_w * shape.stride_h - shape.pad_top + t / 3;
+      const int64_t x = i % shape.out_w * shape.stride_w - shape.pad_left + t % 3;
+      const bool inside = y >= 0 && y < shape.in_h && x >= 0 && x < shape.in_w;
+      places.push_back(inside ? image.input + (y * shape.in_w + x) * channels : outside.data());
+    }
+    scalar.depthwise(places.data(), taps, wide.data(), c.bias.data(), channels, acc.data());
+    scalar.requantize(acc.data(), channels, c.view(), expected.data() + i * channels);
+  }
+  const int64_t middle = random.between(0, out_h);
+  fused.depthwise_three(image, 0, middle, packed.data(), c.view(), out.data());
+  fused.depthwise_three(image, middle, out_h, packed.data(), c.view(), out.data() + middle * shape.out_w * channels);
+  checks.check(out == expected, name);
+}
+
 // What the shorter arithmetic does not cover must be refused.
 void test_refusals(Checks& checks, const FusedInt8Kernels& fused) {
   const std::vector<int8_t> w(4, 1);
@@ -167,6 +202,15 @@ void test_int8_fused(Checks& checks) {
             test_row(checks, scalar, *fused, {nullptr, nullptr, kernel, width, stride, dilation, random.between(1, 12), channels}, random);
           }
         }
+      }
+    }
+    for (const int64_t channels : {8, 12, 16, 24, 32, 48, 63, 64, 65, 96, 128, 276}) {
+      for (int i = 0; i < 24; ++i) {
+        const int64_t stride_h = random.between(1, 3), stride_w = random.between(1, 2), out_h = random.between(1, 7);
+        const int64_t out_w = random.between(1, 20), top = random.between(0, 2), left = random.between(0, 2);
+        const int64_t in_h = std::max<int64_t>((out_h - 1) * stride_h + 3 - top - random.between(0, 2), 1);
+        const int64_t in_w = std::max<int64_t>((out_w - 1) * stride_w + 3 - left - random.between(0, 2), 1);
+        test_three(checks, scalar, *fused, {nullptr, in_h, in_w, out_w, channels, stride_h, stride_w, top, left, 0}, out_h, random);
       }
     }
     test_refusals(checks, *fused);

@@ -8,8 +8,8 @@
 // is the zero point or above (ReLU), negative numbers all become the bound, so that −(h < 0) changes nothing and is left out; elsewhere
 // (x < 0) takes its place: they differ for h = 0 only, where both give the zero point.
 //
-// Sums get 2^31 added, which makes them unsigned, and are multiplied by 2m: the upper half of (x + 2^31)·2m + 2^31 is h + m, so that h needs
-// no shift. The constants take −m in return.
+// Sums get 2^31 added, which makes them unsigned, and are multiplied by 2m: the upper half of (x + 2^31)·2m + 2^31 is h + m, so that h
+// needs no shift. The constants take −m in return.
 #pragma once
 
 #include <string.h>
