@@ -34,10 +34,7 @@ class DepthwiseConv2d final : public Operation {
     // With a depth multiplier the input's channels are repeated once, so that the kernel sees one input per output.
     repeated_bytes_ = multiplier_ == 1 ? 0 : w_.in_h * w_.in_w * w_.out_c + kInt8Overread;
     scratch_bytes = tap_bytes_ + accumulator_bytes_ + repeated_bytes_;
-    // Blocks of fewer than 8 channels are not covered.
-    is_three_ = fused_ != nullptr && w_.kernel_h == 3 && w_.kernel_w == 3 && w_.dilation_h == 1 && w_.dilation_w == 1 && w_.stride_w <= 2 &&
-                w_.out_c >= 8;
-    if (fused_ != nullptr && !is_three_) plan_lines();
+    if (fused_ != nullptr) plan_lines();
     work = w_.out_h * w_.out_w * w_.out_c * w_.taps();
     outside_.assign(w_.out_c, static_cast<int8_t>(input_zero_point_));
     rows = w_.out_h;
@@ -50,18 +47,27 @@ class DepthwiseConv2d final : public Operation {
     if (fused_ == nullptr)
       run_plain(frame, input, first, last, out);
     else if (is_three_)
-      fused_->depthwise_three({input, w_.in_h, w_.in_w, w_.out_w, w_.out_c, w_.stride_h, w_.stride_w, w_.pad_top, w_.pad_left,
-                               static_cast<int8_t>(input_zero_point_)},
-                              first, last, packed_.data(), requantizer_.view(), out);
+      run_three(frame, input, first, last, out);
     else
       run_fused(frame, input, first, last, out);
   }
 
  private:
+  void run_three(const Frame& frame, const int8_t* input, int64_t first, int64_t last, int8_t* out) const {
+    int8_t* outside = lines_of(frame);
+    std::memset(outside, input_zero_point_, line_bytes_);
+    const DepthwiseImage image{input, outside, w_.in_h, w_.in_w, w_.out_w, w_.out_c, w_.stride_h, w_.stride_w, w_.pad_top, w_.pad_left};
+    fused_->depthwise_three(image, first, last, packed_.data(), requantizer_.view(), out);
+  }
+
+  int8_t* lines_of(const Frame& frame) const {
+    return reinterpret_cast<int8_t*>(frame.scratch) + repeated_bytes_ + tap_bytes_ + accumulator_bytes_;
+  }
+
   // Lines of the input with their padding, split by the columns of a stride; the last ones are kept for the next row of outputs.
   void run_fused(const Frame& frame, const int8_t* input, int64_t first, int64_t last, int8_t* out) const {
     const int8_t** lines = reinterpret_cast<const int8_t**>(frame.scratch);
-    int8_t* outside = reinterpret_cast<int8_t*>(frame.scratch) + repeated_bytes_ + tap_bytes_ + accumulator_bytes_;
+    int8_t* outside = lines_of(frame);
     int8_t* ring = outside + line_bytes_;
     std::memset(outside, input_zero_point_, line_bytes_);
     const DepthwiseRow row{lines, offsets_.data(), w_.kernel_h, w_.kernel_w, w_.stride_w, w_.dilation_w, w_.out_w, w_.out_c};
@@ -150,6 +156,13 @@ class DepthwiseConv2d final : public Operation {
   }
 
   void plan_lines() {
+    const bool is_three = w_.kernel_h == 3 && w_.kernel_w == 3 && w_.dilation_h == 1 && w_.dilation_w == 1 && w_.stride_w <= 2;
+    is_three_ = is_three && w_.out_c >= FusedInt8Kernels::kFewestChannels;
+    if (is_three_) {
+      line_bytes_ = w_.in_w * w_.out_c;
+      scratch_bytes += line_bytes_ + kInt8Overread;
+      return;
+    }
     const int64_t reach = (w_.kernel_w - 1) * w_.dilation_w;
     part_w_ = w_.out_w + reach / w_.stride_w;
     for (int64_t kx = 0; kx < w_.kernel_w; ++kx) {

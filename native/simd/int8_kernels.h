@@ -30,11 +30,11 @@ struct DepthwiseRow {
   int64_t kernel_h, kernel_w, stride_w, dilation_w, out_w, channels;
 };
 
-// An image and how a depthwise convolution with a 3×3 window without dilation sees it; stride_w is 1 or 2, pad_left at most 2.
+// An image and how a depthwise convolution with a 3×3 window without dilation sees it; stride_w is 1 or 2.
 struct DepthwiseImage {
   const int8_t* input;
+  const int8_t* outside;  // as long as a row of the input, all zero points; kInt8Overread bytes beyond either may be read
   int64_t in_h, in_w, out_w, channels, stride_h, stride_w, pad_top, pad_left;
-  int8_t zero_point;
 };
 
 // The left factor of a product: row i is `segments` runs of `taps` neighbouring codes, the s-th from start + i · stride + offsets[s] on.
@@ -61,7 +61,8 @@ struct FusedInt8Kernels {
   bool (*pack_depthwise)(const int8_t* weights, const int32_t* bias, int64_t channels, int64_t kernel_h, int64_t kernel_w,
                          const Requantization& parameters, void* packed);
   void (*depthwise)(const DepthwiseRow& row, const void* packed, const Requantization& parameters, int8_t* out);
-  // Rows [first, last) of the outputs, which begin at `out`.
+  // Rows [first, last) of the outputs, which begin at `out`, of at least kFewestChannels channels.
+  static constexpr int64_t kFewestChannels = 8;
   void (*depthwise_three)(const DepthwiseImage& image, int64_t first, int64_t last, const void* packed, const Requantization& parameters,
                           int8_t* out);
 };

@@ -134,11 +134,11 @@ void test_three(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernel
   const std::vector<int8_t> memory = codes(kGuard + shape.in_h * shape.in_w * channels, -128, random);
   DepthwiseImage image = shape;
   image.input = memory.data() + kGuard;
-  image.zero_point = static_cast<int8_t>(random.between(-128, 127));
+  const std::vector<int8_t> outside(shape.in_w * channels + kInt8Overread, static_cast<int8_t>(random.between(-128, 127)));
+  image.outside = outside.data();
   std::vector<uint8_t> packed(fused.depthwise_bytes(channels, 3, 3));
   checks.check(fused.pack_depthwise(w.data(), c.bias.data(), channels, 3, 3, c.view(), packed.data()), name + " packs");
   std::vector<int8_t> expected(out_h * shape.out_w * channels + kGuard, 99), out = expected;
-  const std::vector<int8_t> outside(channels, image.zero_point);
   std::vector<int32_t> wide(w.begin(), w.begin() + taps * channels), acc(padded_to_block(channels));
   for (int64_t i = 0; i < out_h * shape.out_w; ++i) {
     std::vector<const int8_t*> places;
@@ -210,7 +210,7 @@ void test_int8_fused(Checks& checks) {
         const int64_t out_w = random.between(1, 20), top = random.between(0, 2), left = random.between(0, 2);
         const int64_t in_h = std::max<int64_t>((out_h - 1) * stride_h + 3 - top - random.between(0, 2), 1);
         const int64_t in_w = std::max<int64_t>((out_w - 1) * stride_w + 3 - left - random.between(0, 2), 1);
-        test_three(checks, scalar, *fused, {nullptr, in_h, in_w, out_w, channels, stride_h, stride_w, top, left, 0}, out_h, random);
+        test_three(checks, scalar, *fused, {nullptr, nullptr, in_h, in_w, out_w, channels, stride_h, stride_w, top, left}, out_h, random);
       }
     }
     test_refusals(checks, *fused);

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "simd/inline.h"
 #include "simd/int8_kernels.h"
 
 namespace pcqat::avx512vnni {
@@ -31,7 +32,7 @@ static inline bool is_rectified(const Requantization& p) { return p.low >= p.zer
 
 // Four products of unsigned and signed bytes per lane. GCC 12 copies the sum around the intrinsic, which costs the front end more than
 // the product does.
-static inline void add_products(__m512i& sum, __m512i taps, const __m512i& weights) {
+static PCQAT_INLINE void add_products(__m512i& sum, __m512i taps, const __m512i& weights) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(taps), "vm"(weights));
 }
 
@@ -74,13 +75,13 @@ struct FusedConstants {
   __m512i multiplier, odd_multiplier, shift, round;
 };
 
-static inline FusedConstants fused_constants(const FusedBlock& block, int v) {
+static PCQAT_INLINE FusedConstants fused_constants(const FusedBlock& block, int v) {
   return {_mm512_loadu_si512(block.multiplier + 16 * v), _mm512_loadu_si512(block.odd_multiplier + 16 * v),
           _mm512_loadu_si512(block.shift + 16 * v), _mm512_loadu_si512(block.round + 16 * v)};
 }
 
 template <bool kRectified>
-static inline __m512i fused_requantize(__m512i x, const FusedConstants& c) {
+static PCQAT_INLINE __m512i fused_requantize(__m512i x, const FusedConstants& c) {
   const __m512i half = _mm512_set1_epi64(int64_t{1} << 31);
   const __m512i even = _mm512_add_epi64(_mm512_mul_epu32(x, c.multiplier), half);
   const __m512i odd = _mm512_add_epi64(_mm512_mul_epu32(_mm512_srli_epi64(x, 32), c.odd_multiplier), half);
@@ -91,13 +92,13 @@ static inline __m512i fused_requantize(__m512i x, const FusedConstants& c) {
 }
 
 // The bytes of four requantized vectors in interleaved order, bounded.
-static inline __m512i fused_bytes_of(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m512i low, __m512i high) {
+static PCQAT_INLINE __m512i fused_bytes_of(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m512i low, __m512i high) {
   const __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(v0, v1), _mm512_packs_epi32(v2, v3));
   return _mm512_min_epi8(_mm512_max_epi8(bytes, low), high);
 }
 
 // Stores the first bytes of a vector. Masked stores take AMD's processors many times as long as these pieces.
-static inline void store_first(int8_t* p, __m128i bytes, int64_t count) {
+static PCQAT_INLINE void store_first(int8_t* p, __m128i bytes, int64_t count) {
   if (count >= 16) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
     return;
@@ -122,7 +123,7 @@ static inline void store_first(int8_t* p, __m128i bytes, int64_t count) {
   }
 }
 
-static inline void store_first(int8_t* p, __m512i bytes, int64_t count) {
+static PCQAT_INLINE void store_first(int8_t* p, __m512i bytes, int64_t count) {
   if (count >= 64) {
     _mm512_storeu_si512(p, bytes);
     return;
@@ -142,6 +143,6 @@ static inline void store_first(int8_t* p, __m512i bytes, int64_t count) {
   store_first(p, quarter, count & 15);
 }
 
-static inline __mmask64 first_bytes(int64_t count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+static PCQAT_INLINE __mmask64 first_bytes(int64_t count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
 
 }  // namespace pcqat::avx512vnni

@@ -58,7 +58,7 @@ struct Column {
   __m512i q[4];
 };
 
-static inline Column interleaved(const __m512i (&r)[4]) {
+static PCQAT_INLINE Column interleaved(const __m512i (&r)[4]) {
   const __m512i low01 = _mm512_unpacklo_epi8(r[0], r[1]), high01 = _mm512_unpackhi_epi8(r[0], r[1]);
   const __m512i low23 = _mm512_unpacklo_epi8(r[2], r[3]), high23 = _mm512_unpackhi_epi8(r[2], r[3]);
   return {{_mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23), _mm512_unpacklo_epi16(high01, high23),
@@ -67,7 +67,7 @@ static inline Column interleaved(const __m512i (&r)[4]) {
 
 // Reads `kHeight` lines at an offset; the rest of the four are anything (their weights are 0).
 template <int kHeight>
-static inline Column fused_column(const int8_t* const* lines, int64_t offset) {
+static PCQAT_INLINE Column fused_column(const int8_t* const* lines, int64_t offset) {
   const __m512i flip = _mm512_set1_epi8(-128);
   __m512i r[4] = {flip, flip, flip, flip};
 #pragma GCC unroll 4
@@ -75,18 +75,18 @@ static inline Column fused_column(const int8_t* const* lines, int64_t offset) {
   return interleaved(r);
 }
 
-static inline void add_column(__m512i (&sums)[4], const Column& column, const int8_t* weights) {
+static PCQAT_INLINE void add_column(__m512i (&sums)[4], const Column& column, const int8_t* weights) {
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) add_products(sums[q], column.q[q], _mm512_loadu_si512(weights + 64 * q));
 }
 
-static inline void start_sums(__m512i (&sums)[4], const FusedBlock& block) {
+static PCQAT_INLINE void start_sums(__m512i (&sums)[4], const FusedBlock& block) {
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) sums[q] = _mm512_loadu_si512(block.bias + 16 * q);
 }
 
 template <bool kRectified>
-static inline void finish_sums(__m512i (&sums)[4], const FusedBlock& block, __m512i low, __m512i high, int64_t count, int8_t* out) {
+static PCQAT_INLINE void finish_sums(__m512i (&sums)[4], const FusedBlock& block, __m512i low, __m512i high, int64_t count, int8_t* out) {
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) sums[q] = fused_requantize<kRectified>(sums[q], fused_constants(block, q));
   store_first(out, fused_bytes_of(sums[0], sums[1], sums[2], sums[3], low, high), count);
@@ -94,8 +94,8 @@ static inline void finish_sums(__m512i (&sums)[4], const FusedBlock& block, __m5
 
 // One block of outputs, of any window, at an offset from the start of the line.
 template <bool kRectified>
-static inline void depthwise_of_any(const DepthwiseRow& row, int64_t offset, int64_t count, const FusedBlock& block, const int8_t* weights,
-                                    __m512i low, __m512i high, int8_t* out) {
+static PCQAT_INLINE void depthwise_of_any(const DepthwiseRow& row, int64_t offset, int64_t count, const FusedBlock& block,
+                                          const int8_t* weights, __m512i low, __m512i high, int8_t* out) {
   __m512i sums[4];
   start_sums(sums, block);
   for (int64_t kx = 0; kx < row.kernel_w; ++kx) {

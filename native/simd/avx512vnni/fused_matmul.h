@@ -57,7 +57,7 @@ struct FusedProduct {
 
 // Stores rows of one or two full vectors, four vectors at once.
 template <int V>
-static inline void store_vectors(const __m512i* v, const FusedProduct& p, int8_t* out) {
+static PCQAT_INLINE void store_vectors(const __m512i* v, const FusedProduct& p, int8_t* out) {
   // Packing takes four channels of each vector in turn.
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i bytes = _mm512_permutexvar_epi32(order, fused_bytes_of(v[0], v[1], v[2], v[3], p.low, p.high));
@@ -75,7 +75,7 @@ static inline void store_vectors(const __m512i* v, const FusedProduct& p, int8_t
 }
 
 template <int R, int V>
-static inline void store_tile(const __m512i (&sums)[R][V], const FusedProduct& p, int8_t* out) {
+static PCQAT_INLINE void store_tile(const __m512i (&sums)[R][V], const FusedProduct& p, int8_t* out) {
   int first = 0;
   if constexpr (V == 4) {
     if (p.columns == kFusedBlock) {
