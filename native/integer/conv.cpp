@@ -10,10 +10,10 @@ namespace {
 
 // Output positions whose patches and accumulators are held at once by the plain kernels.
 constexpr int64_t kPositions = 48;
-// Output positions that are never shared by threads, for the sake of full tiles.
-constexpr int64_t kTogether = 12;
 // Bytes of the input that are multiplied by all weights before the next: they stay in the second level of cache.
 constexpr int64_t kReused = 128 * 1024;
+// Rows that full tiles divide.
+constexpr int64_t kTiled = 12;
 
 class Conv2d final : public Operation {
  public:
@@ -35,7 +35,7 @@ class Conv2d final : public Operation {
     if (direct_) {
       // Threads share the larger factor: positions or columns of weights.
       by_columns_ = fused_ != nullptr && w_.out_c > positions_;
-      rows = by_columns_ ? (w_.out_c + kColumns - 1) / kColumns : (positions_ + kTogether - 1) / kTogether;
+      rows = by_columns_ ? (w_.out_c + kColumns - 1) / kColumns : positions_;
     } else {
       lines_ = PaddedLines(op, w_, input_zero_point_);
       scratch_bytes = lines_.bytes();
@@ -52,10 +52,9 @@ class Conv2d final : public Operation {
     } else if (by_columns_) {
       multiply_in_place(input, 0, positions_, first * kColumns, std::min(last * kColumns, w_.out_c), output);
     } else {
-      const int64_t end = std::min(last * kTogether, positions_);
-      const int64_t step = fused_ == nullptr ? kPositions : std::max(kReused / depth_ / kTogether, int64_t{4}) * kTogether;
-      for (int64_t p = first * kTogether; p < end; p += step) {
-        const int64_t count = std::min(step, end - p);
+      const int64_t step = fused_ == nullptr ? kPositions : std::max(kReused / depth_ / kTiled, int64_t{4}) * kTiled;
+      for (int64_t p = first; p < last; p += step) {
+        const int64_t count = std::min(step, last - p);
         if (fused_ != nullptr)
           multiply_in_place(input, p, count, 0, w_.out_c, output);
         else
@@ -78,12 +77,12 @@ class Conv2d final : public Operation {
     }
     if (kernels_.fused != nullptr && weight_zero_point_ == 0) packed_ = pack_fused(op, weights, bias);
     if (fused_ == nullptr) packed_ = pack_weights(op, kernels_, weights, bias, w_.out_c, depth_);
-    constant_bytes = packed_.size();
+    constant_bytes = static_cast<int64_t>(packed_.bytes());
   }
 
-  std::vector<uint8_t> pack_fused(const OperatorView& op, const std::vector<int8_t>& weights, const std::vector<int32_t>& bias) {
+  AlignedBuffer pack_fused(const OperatorView& op, const std::vector<int8_t>& weights, const std::vector<int32_t>& bias) {
     const int64_t segments = w_.dilation_w == 1 ? w_.kernel_h : w_.taps(), taps = depth_ / segments;
-    std::vector<uint8_t> packed(packable_bytes(op, kernels_.fused->packed_bytes(w_.out_c, segments, taps)));
+    AlignedBuffer packed(packable_bytes(op, kernels_.fused->packed_bytes(w_.out_c, segments, taps)));
     if (kernels_.fused->pack(weights.data(), bias.data(), w_.out_c, segments, taps, requantizer_.view(), packed.data()))
       fused_ = kernels_.fused;
     return packed;
@@ -153,7 +152,7 @@ class Conv2d final : public Operation {
   int32_t input_zero_point_ = 0, weight_zero_point_ = 0;
   bool direct_ = false, by_columns_ = false;
   Requantizer requantizer_;
-  std::vector<uint8_t> packed_;
+  AlignedBuffer packed_;
 };
 
 }  // namespace

@@ -145,14 +145,14 @@ class DepthwiseConv2d final : public Operation {
   }
 
   void pack_fused(const OperatorView& op, const std::vector<int8_t>& values) {
-    packed_.resize(packable_bytes(op, kernels_.fused->depthwise_bytes(w_.out_c, w_.kernel_h, w_.kernel_w)));
+    packed_ = AlignedBuffer(packable_bytes(op, kernels_.fused->depthwise_bytes(w_.out_c, w_.kernel_h, w_.kernel_w)));
     if (!kernels_.fused->pack_depthwise(values.data(), bias_.data(), w_.out_c, w_.kernel_h, w_.kernel_w, requantizer_.view(),
                                         packed_.data())) {
-      packed_ = {};
+      packed_ = AlignedBuffer();
       return;
     }
     fused_ = kernels_.fused;
-    constant_bytes = static_cast<int64_t>(packed_.size());
+    constant_bytes = static_cast<int64_t>(packed_.bytes());
   }
 
   void plan_lines() {
@@ -187,7 +187,7 @@ class DepthwiseConv2d final : public Operation {
   const FusedInt8Kernels* fused_ = nullptr;
   bool is_three_ = false;  // 3×3 windows, read in place
   Requantizer requantizer_;
-  std::vector<uint8_t> packed_;
+  AlignedBuffer packed_;
   std::vector<int32_t> weights_, bias_;
   std::vector<int8_t> outside_;
   std::vector<int64_t> offsets_;                          // of the taps of a row in a line

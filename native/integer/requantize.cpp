@@ -66,9 +66,9 @@ int64_t packable_bytes(const OperatorView& op, int64_t bytes) {
   return bytes;
 }
 
-std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
-                                  const std::vector<int32_t>& bias, int64_t n, int64_t k) {
-  std::vector<uint8_t> packed(packable_bytes(op, kernels.packed_bytes(n, k)));
+AlignedBuffer pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
+                           const std::vector<int32_t>& bias, int64_t n, int64_t k) {
+  AlignedBuffer packed(packable_bytes(op, kernels.packed_bytes(n, k)));
   kernels.pack(weights.data(), bias.data(), n, k, packed.data());
   return packed;
 }

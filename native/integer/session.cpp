@@ -93,10 +93,9 @@ void Session::plan() {
 
 Session::Worker& Session::worker(int index) {
   Worker& worker = workers_[index];
-  if (worker.arena != nullptr) return worker;
-  worker.arena.reset(new uint8_t[arena_bytes_ + kAlignment]);
-  uint8_t* start = worker.arena.get();
-  start += (kAlignment - reinterpret_cast<uintptr_t>(start) % kAlignment) % kAlignment;
+  if (worker.arena.data() != nullptr) return worker;
+  worker.arena = AlignedBuffer(arena_bytes_);
+  uint8_t* start = worker.arena.data();
   worker.values.assign(program_.tensors.size() + 1, nullptr);
   for (size_t t = 0; t < program_.tensors.size(); ++t) {
     if (offsets_[t] >= 0) worker.values[t] = start + offsets_[t];

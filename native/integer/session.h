@@ -6,6 +6,7 @@
 
 #include "integer/operation.h"
 #include "parallel/thread_pool.h"
+#include "program/aligned_buffer.h"
 
 namespace pcqat::integer {
 
@@ -32,7 +33,7 @@ class Session {
  private:
   struct Worker {
     std::vector<uint8_t*> values;
-    std::unique_ptr<uint8_t[]> arena;
+    AlignedBuffer arena;
   };
 
   void plan();
