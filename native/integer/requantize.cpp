@@ -44,6 +44,10 @@ Requantizer::Requantizer(const OperatorView& op, const Tensor& input, const Tens
   }
 }
 
+Requantizer::Requantizer(FixedPoint m, int64_t channels, int32_t zero)
+    : multiplier(padded(channels), m.multiplier), left_shift(padded(channels), std::max(m.shift, 0)),
+      right_shift(padded(channels), std::max(-m.shift, 0)), zero_point(zero) {}
+
 std::vector<int32_t> read_bias(const OperatorView& op, size_t input, int64_t channels) {
   std::vector<int32_t> bias(padded(channels));
   if (!op.has_input(input)) return bias;

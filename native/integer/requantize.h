@@ -27,6 +27,8 @@ struct Requantizer {
   Requantizer() = default;
   // s_in · s_w[c] / s_out in double, as CONV_2D and DEPTHWISE_CONV_2D compute it (uint8: the product in f32).
   Requantizer(const OperatorView& op, const Tensor& input, const Tensor& weights, int64_t channels);
+  // The same multiplier for all channels, without an activation.
+  Requantizer(FixedPoint m, int64_t channels, int32_t zero);
   Requantization view() const { return {multiplier.data(), left_shift.data(), right_shift.data(), zero_point, bounds.low, bounds.high}; }
 };
 

@@ -76,6 +76,8 @@ struct Int8Kernels {
   // acc[c] = bias[c] + Σ_t taps[t][c]·w[t·channels + c].
   void (*depthwise)(const int8_t* const* taps, int64_t tap_count, const int32_t* weights, const int32_t* bias, int64_t channels,
                     int32_t* acc);
+  // acc[c] = Σ_i x[i·channels + c] for i < count.
+  void (*sum_rows)(const int8_t* x, int64_t count, int64_t channels, int32_t* acc);
   // out[c] = clamp(zero_point + rounded(acc[c])). acc is padded to kInt8Block; exactly n bytes are written.
   void (*requantize)(const int32_t* acc, int64_t n, const Requantization& parameters, int8_t* out);
   const FusedInt8Kernels* fused;  // null: none on this instruction set
