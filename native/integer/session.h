@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "integer/operation.h"
-#include "parallel/thread_pool.h"
+#include "parallel/stages.h"
 #include "program/aligned_buffer.h"
 
 namespace pcqat::integer {
@@ -52,6 +52,8 @@ class Session {
   const int threads_;
   int64_t row_work_ = 0;
   bool is_worth_splitting_ = false;   // one row alone is worth all threads
+  std::vector<int64_t> parts_;        // of every operation, if so
+  std::unique_ptr<Stages> stages_;    // of these parts
   std::unique_ptr<ThreadPool> pool_;  // made for the first run of several rows
 };
 
