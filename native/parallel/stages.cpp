@@ -6,13 +6,6 @@
 
 namespace pcqat {
 
-namespace {
-
-// About 1 µs: how long a part is left to the worker that it is for, whose cache holds what it made in the stage before.
-constexpr int kPatience = 40;
-
-}  // namespace
-
 Stages::Stages(const std::vector<int64_t>& parts) : count_(static_cast<int64_t>(parts.size())), stages_(new Stage[parts.size()]) {
   for (int64_t s = 0; s < count_; ++s) stages_[s].parts = parts[s];
 }
@@ -29,13 +22,17 @@ bool Stages::Stage::take(int64_t part) {
   return (taken.load(std::memory_order_relaxed) & bit) == 0 && (taken.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0;
 }
 
-int64_t Stages::first_part(Stage& stage, int worker) { return worker < stage.parts && stage.take(worker) ? worker : next_part(stage); }
+int64_t Stages::first_part(Stage& stage, int worker, int& patience) {
+  return worker < stage.parts && stage.take(worker) ? worker : next_part(stage, patience);
+}
 
-int64_t Stages::next_part(Stage& stage) {
+int64_t Stages::next_part(Stage& stage, int& patience) {
   for (int spin = 0; !stage.is_finished(); ++spin) {
-    if (spin == kPatience) {
+    if (spin == patience) {
       for (int64_t part = 0; part < stage.parts; ++part) {
-        if (stage.take(part)) return part;
+        if (!stage.take(part)) continue;
+        patience = 0;
+        return part;
       }
     }
     if (spin < kSpins)

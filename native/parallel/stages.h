@@ -25,9 +25,10 @@ class Stages {
   void run(ThreadPool& pool, Body&& body) {
     start();
     pool.parallel_for(pool.threads(), [&](int64_t, int worker) {
+      int patience = kPatience;
       for (int64_t s = 0; s < count_; ++s) {
         Stage& stage = stages_[s];
-        for (int64_t part = first_part(stage, worker); part >= 0; part = next_part(stage)) {
+        for (int64_t part = first_part(stage, worker, patience); part >= 0; part = next_part(stage, patience)) {
           body(s, part, worker);
           stage.finished.fetch_add(1, std::memory_order_release);
         }
@@ -46,9 +47,13 @@ class Stages {
   };
 
   void start();
-  // The worker's own part or another that nobody takes, and so on; −1 when all are finished.
-  static int64_t first_part(Stage& stage, int worker);
-  static int64_t next_part(Stage& stage);
+  // About 1 µs: how long a part is left to the worker that it is for, whose cache holds what it made in the stage before.
+  static constexpr int kPatience = 40;
+
+  // The worker's own part or another that nobody takes, and so on; −1 when all are finished. Who once had to take another's part has no
+  // patience any more.
+  static int64_t first_part(Stage& stage, int worker, int& patience);
+  static int64_t next_part(Stage& stage, int& patience);
 
   int64_t count_;
   std::unique_ptr<Stage[]> stages_;
