@@ -106,7 +106,7 @@ static PCQAT_INLINE void store_tile(const __m512i (&sums)[R][V], const FusedProd
 }
 
 template <bool kRectified, int R, int V>
-static void fused_tile(const int8_t* a, const FusedProduct& p, int8_t* out) {
+static PCQAT_INLINE void fused_tile(const int8_t* a, const FusedProduct& p, int8_t* out) {
   const FusedBlock& constants = *reinterpret_cast<const FusedBlock*>(p.block);
   const char* weights = p.block + sizeof(FusedBlock);
   const __m512i flip = _mm512_set1_epi8(-128);
