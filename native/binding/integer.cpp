@@ -1,6 +1,8 @@
 // IntegerSession of binding.d.ts.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <thread>
@@ -120,6 +122,8 @@ std::vector<uint8_t> read_rows(const Napi::Value& value, const integer::Tensor& 
 struct IntegerCore {
   std::unique_ptr<integer::Session> session;  // null: disposed
   bool busy = false;                          // only touched on the JavaScript thread
+  // Milliseconds of a row in the fastest call so far, likewise.
+  double row_ms = std::numeric_limits<double>::infinity();
 };
 
 class RunTask final : public AsyncTask {
@@ -134,12 +138,17 @@ class RunTask final : public AsyncTask {
     integer::Session& session = *core_->session;
     try {
       output_.resize(rows_ * row_bytes(session.output()));
+      const auto start = std::chrono::steady_clock::now();
       session.run(input_.data(), rows_, output_.data());
+      row_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(rows_);
     } catch (const std::bad_alloc&) {
       throw Error("ERR_OUT_OF_MEMORY", "Not enough memory for the outputs of " + std::to_string(rows_) + " rows.");
     }
   }
-  void finished() override { core_->busy = false; }
+  void finished() override {
+    core_->busy = false;
+    core_->row_ms = std::min(core_->row_ms, row_ms_);
+  }
   Napi::Value result(Napi::Env env) override { return typed_array(env, output_, core_->session->output().dtype); }
 
  private:
@@ -147,6 +156,7 @@ class RunTask final : public AsyncTask {
   const std::vector<uint8_t> input_;
   const int64_t rows_;
   std::vector<uint8_t> output_;
+  double row_ms_ = std::numeric_limits<double>::infinity();
 };
 
 class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
@@ -178,8 +188,10 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
 
  private:
   static constexpr int64_t kMaxThreads = 1024;
-  // Multiplications that take about a tenth of a millisecond.
+  // Multiplications that take about a tenth of a millisecond, for the first call.
   static constexpr int64_t kShortWork = int64_t{1} << 25;
+  // Longer calls go to another thread.
+  static constexpr double kShortMs = 1;
 
   void require_idle() const {
     if (core_->busy) throw Error("ERR_SESSION_BUSY", "This IntegerSession is still running; wait for its promise.");
@@ -196,7 +208,8 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
       const integer::Session& session = ready();
       std::vector<uint8_t> input = read_rows(info[0], session.input());
       const int64_t rows = static_cast<int64_t>(input.size()) / row_bytes(session.input());
-      const bool is_short = rows * (session.row_work() + session.input().elements) <= kShortWork;
+      const bool is_short =
+          rows * (session.row_work() + session.input().elements) <= kShortWork || static_cast<double>(rows) * core_->row_ms <= kShortMs;
       auto task = std::make_unique<RunTask>(core_, std::move(input), rows);
       return is_short ? AsyncTask::run_now(info.Env(), std::move(task)) : AsyncTask::start(info.Env(), std::move(task));
     });

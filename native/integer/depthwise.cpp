@@ -32,7 +32,7 @@ class DepthwiseConv2d final : public Operation {
     accumulator_bytes_ = padded(w_.out_c) * 4;
     tap_bytes_ = w_.taps() * static_cast<int64_t>(sizeof(const int8_t*));
     // With a depth multiplier the input's channels are repeated once, so that the kernel sees one input per output.
-    repeated_bytes_ = multiplier_ == 1 ? 0 : w_.in_h * w_.in_w * w_.out_c;
+    repeated_bytes_ = multiplier_ == 1 ? 0 : w_.in_h * w_.in_w * w_.out_c + kInt8Overread;
     scratch_bytes = tap_bytes_ + accumulator_bytes_ + repeated_bytes_;
     if (fused_ != nullptr) plan_lines();
     work = w_.out_h * w_.out_w * w_.out_c * w_.taps();
@@ -46,15 +46,28 @@ class DepthwiseConv2d final : public Operation {
     int8_t* out = frame.value<int8_t>(output_) + first * w_.out_w * w_.out_c;
     if (fused_ == nullptr)
       run_plain(frame, input, first, last, out);
+    else if (is_three_)
+      run_three(frame, input, first, last, out);
     else
       run_fused(frame, input, first, last, out);
   }
 
  private:
+  void run_three(const Frame& frame, const int8_t* input, int64_t first, int64_t last, int8_t* out) const {
+    int8_t* outside = lines_of(frame);
+    std::memset(outside, input_zero_point_, line_bytes_);
+    const DepthwiseImage image{input, outside, w_.in_h, w_.in_w, w_.out_w, w_.out_c, w_.stride_h, w_.stride_w, w_.pad_top, w_.pad_left};
+    fused_->depthwise_three(image, first, last, packed_.data(), requantizer_.view(), out);
+  }
+
+  int8_t* lines_of(const Frame& frame) const {
+    return reinterpret_cast<int8_t*>(frame.scratch) + repeated_bytes_ + tap_bytes_ + accumulator_bytes_;
+  }
+
   // Lines of the input with their padding, split by the columns of a stride; the last ones are kept for the next row of outputs.
   void run_fused(const Frame& frame, const int8_t* input, int64_t first, int64_t last, int8_t* out) const {
     const int8_t** lines = reinterpret_cast<const int8_t**>(frame.scratch);
-    int8_t* outside = reinterpret_cast<int8_t*>(frame.scratch) + repeated_bytes_ + tap_bytes_ + accumulator_bytes_;
+    int8_t* outside = lines_of(frame);
     int8_t* ring = outside + line_bytes_;
     std::memset(outside, input_zero_point_, line_bytes_);
     const DepthwiseRow row{lines, offsets_.data(), w_.kernel_h, w_.kernel_w, w_.stride_w, w_.dilation_w, w_.out_w, w_.out_c};
@@ -132,17 +145,24 @@ class DepthwiseConv2d final : public Operation {
   }
 
   void pack_fused(const OperatorView& op, const std::vector<int8_t>& values) {
-    packed_.resize(packable_bytes(op, kernels_.fused->depthwise_bytes(w_.out_c, w_.kernel_h, w_.kernel_w)));
+    packed_ = AlignedBuffer(packable_bytes(op, kernels_.fused->depthwise_bytes(w_.out_c, w_.kernel_h, w_.kernel_w)));
     if (!kernels_.fused->pack_depthwise(values.data(), bias_.data(), w_.out_c, w_.kernel_h, w_.kernel_w, requantizer_.view(),
                                         packed_.data())) {
-      packed_ = {};
+      packed_ = AlignedBuffer();
       return;
     }
     fused_ = kernels_.fused;
-    constant_bytes = static_cast<int64_t>(packed_.size());
+    constant_bytes = static_cast<int64_t>(packed_.bytes());
   }
 
   void plan_lines() {
+    const bool is_three = w_.kernel_h == 3 && w_.kernel_w == 3 && w_.dilation_h == 1 && w_.dilation_w == 1 && w_.stride_w <= 2;
+    is_three_ = is_three && w_.out_c >= FusedInt8Kernels::kFewestChannels;
+    if (is_three_) {
+      line_bytes_ = w_.in_w * w_.out_c;
+      scratch_bytes += line_bytes_ + kInt8Overread;
+      return;
+    }
     const int64_t reach = (w_.kernel_w - 1) * w_.dilation_w;
     part_w_ = w_.out_w + reach / w_.stride_w;
     for (int64_t kx = 0; kx < w_.kernel_w; ++kx) {
@@ -151,7 +171,7 @@ class DepthwiseConv2d final : public Operation {
     }
     line_bytes_ = w_.stride_w * part_w_ * w_.out_c;
     ring_lines_ = std::min((w_.kernel_h - 1) * w_.dilation_h + 1, w_.in_h);
-    scratch_bytes += (1 + ring_lines_) * line_bytes_;
+    scratch_bytes += (1 + ring_lines_) * line_bytes_ + kInt8Overread;
   }
 
   const int8_t* repeat(const int8_t* input, int8_t* out) const {
@@ -165,8 +185,9 @@ class DepthwiseConv2d final : public Operation {
   int64_t multiplier_ = 1, accumulator_bytes_ = 0, tap_bytes_ = 0, repeated_bytes_ = 0;
   int32_t input_zero_point_ = 0;
   const FusedInt8Kernels* fused_ = nullptr;
+  bool is_three_ = false;  // 3×3 windows, read in place
   Requantizer requantizer_;
-  std::vector<uint8_t> packed_;
+  AlignedBuffer packed_;
   std::vector<int32_t> weights_, bias_;
   std::vector<int8_t> outside_;
   std::vector<int64_t> offsets_;                          // of the taps of a row in a line

@@ -70,7 +70,7 @@ class FullyConnected final : public Operation {
       bias[c] = static_cast<int32_t>(static_cast<uint32_t>(bias[c] + input_zero_point_ * (depth_ * weight_zero_point_ - sum)));
     }
     packed_ = pack_weights(op, kernels_, weights, bias, outputs_, depth_);
-    constant_bytes = packed_.size();
+    constant_bytes = static_cast<int64_t>(packed_.bytes());
   }
 
   const Int8Kernels& kernels_;
@@ -79,7 +79,7 @@ class FullyConnected final : public Operation {
   int32_t input_zero_point_ = 0, weight_zero_point_ = 0, output_zero_point_ = 0;
   Bounds bounds_;
   std::vector<FixedPoint> multipliers_;
-  std::vector<uint8_t> packed_;
+  AlignedBuffer packed_;
 };
 
 }  // namespace

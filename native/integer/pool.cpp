@@ -75,7 +75,7 @@ class Pool2d final : public Operation {
 // Spec 5.2: the multiplier is divided by the number of elements, then rounded twice.
 class Mean final : public Operation {
  public:
-  explicit Mean(const OperatorView& op) : input_(op.input_id(0)), output_(op.output_id()) {
+  Mean(const OperatorView& op, const Kernels& kernels) : kernels_(*kernels.int8), input_(op.input_id(0)), output_(op.output_id()) {
     const Tensor &input = op.input(0), &output = op.output();
     op.require(input.shape.size() == 4, "the input must have rank 4");
     check_axes(op);
@@ -83,9 +83,9 @@ class Mean final : public Operation {
     if (input.shape[0] != 1) op.unsupported("a batch dimension other than 1");
     op.require(output.elements == channels_ && output.dtype == input.dtype, "the output's shape or type does not follow from the input's");
     zero_point_ = op.zero_point(input);
-    output_zero_point_ = op.zero_point(output);
-    multiplier_ = divided(checked_fixed_point(op, static_cast<double>(input.scale[0]) / static_cast<double>(output.scale[0])), count_);
-    scratch_bytes = channels_ * 4;
+    const double ratio = static_cast<double>(input.scale[0]) / static_cast<double>(output.scale[0]);
+    requantizer_ = Requantizer(divided(checked_fixed_point(op, ratio), count_), channels_, op.zero_point(output));
+    scratch_bytes = padded(channels_) * 4;
     work = input.elements;
   }
 
@@ -93,14 +93,10 @@ class Mean final : public Operation {
     const int8_t* input = frame.value<int8_t>(input_);
     int8_t* out = frame.value<int8_t>(output_);
     int32_t* acc = reinterpret_cast<int32_t*>(frame.scratch);
-    std::memset(acc, 0, channels_ * sizeof(int32_t));
-    for (int64_t i = 0; i < count_; ++i, input += channels_) {
-      for (int64_t c = 0; c < channels_; ++c) acc[c] += input[c] - zero_point_;
-    }
-    for (int64_t c = 0; c < channels_; ++c) {
-      out[c] =
-          static_cast<int8_t>(clamp(static_cast<int64_t>(multiply_twice_rounded(acc[c], multiplier_)) + output_zero_point_, -128, 127));
-    }
+    kernels_.sum_rows(input, count_, channels_, acc);
+    const uint32_t offset = static_cast<uint32_t>(count_ * zero_point_);
+    for (int64_t c = 0; c < channels_; ++c) acc[c] = static_cast<int32_t>(static_cast<uint32_t>(acc[c]) - offset);
+    kernels_.requantize(acc, channels_, requantizer_.view(), out);
   }
 
  private:
@@ -116,15 +112,16 @@ class Mean final : public Operation {
     if (reduced[0] || !reduced[1] || !reduced[2] || reduced[3]) op.unsupported("a mean over other axes than height and width");
   }
 
+  const Int8Kernels& kernels_;
   const int64_t input_, output_;
   int64_t count_ = 0, channels_ = 0;
-  int32_t zero_point_ = 0, output_zero_point_ = 0;
-  FixedPoint multiplier_;
+  int32_t zero_point_ = 0;
+  Requantizer requantizer_;
 };
 
 }  // namespace
 
 std::unique_ptr<Operation> make_pool2d(const OperatorView& op, const Kernels&) { return std::make_unique<Pool2d>(op); }
-std::unique_ptr<Operation> make_mean(const OperatorView& op, const Kernels&) { return std::make_unique<Mean>(op); }
+std::unique_ptr<Operation> make_mean(const OperatorView& op, const Kernels& kernels) { return std::make_unique<Mean>(op, kernels); }
 
 }  // namespace pcqat::integer

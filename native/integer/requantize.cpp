@@ -44,6 +44,10 @@ Requantizer::Requantizer(const OperatorView& op, const Tensor& input, const Tens
   }
 }
 
+Requantizer::Requantizer(FixedPoint m, int64_t channels, int32_t zero)
+    : multiplier(padded(channels), m.multiplier), left_shift(padded(channels), std::max(m.shift, 0)),
+      right_shift(padded(channels), std::max(-m.shift, 0)), zero_point(zero) {}
+
 std::vector<int32_t> read_bias(const OperatorView& op, size_t input, int64_t channels) {
   std::vector<int32_t> bias(padded(channels));
   if (!op.has_input(input)) return bias;
@@ -66,9 +70,9 @@ int64_t packable_bytes(const OperatorView& op, int64_t bytes) {
   return bytes;
 }
 
-std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
-                                  const std::vector<int32_t>& bias, int64_t n, int64_t k) {
-  std::vector<uint8_t> packed(packable_bytes(op, kernels.packed_bytes(n, k)));
+AlignedBuffer pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
+                           const std::vector<int32_t>& bias, int64_t n, int64_t k) {
+  AlignedBuffer packed(packable_bytes(op, kernels.packed_bytes(n, k)));
   kernels.pack(weights.data(), bias.data(), n, k, packed.data());
   return packed;
 }

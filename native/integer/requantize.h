@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "integer/operation.h"
+#include "program/aligned_buffer.h"
 
 namespace pcqat::integer {
 
@@ -26,6 +27,8 @@ struct Requantizer {
   Requantizer() = default;
   // s_in · s_w[c] / s_out in double, as CONV_2D and DEPTHWISE_CONV_2D compute it (uint8: the product in f32).
   Requantizer(const OperatorView& op, const Tensor& input, const Tensor& weights, int64_t channels);
+  // The same multiplier for all channels, without an activation.
+  Requantizer(FixedPoint m, int64_t channels, int32_t zero);
   Requantization view() const { return {multiplier.data(), left_shift.data(), right_shift.data(), zero_point, bounds.low, bounds.high}; }
 };
 
@@ -36,9 +39,9 @@ std::vector<int8_t> read_weights(const OperatorView& op, const Tensor& weights, 
 
 // The same number of bytes. Refuses weights so large that packing them needs more memory than a model may.
 int64_t packable_bytes(const OperatorView& op, int64_t bytes);
-// Packed for a kernel's matrix product.
-std::vector<uint8_t> pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
-                                  const std::vector<int32_t>& bias, int64_t n, int64_t k);
+// Packed for a kernel's matrix product. Vectors of weights must not cross lines of the cache: loads are what kernels have most of.
+AlignedBuffer pack_weights(const OperatorView& op, const Int8Kernels& kernels, const std::vector<int8_t>& weights,
+                           const std::vector<int32_t>& bias, int64_t n, int64_t k);
 
 inline int64_t padded(int64_t channels) { return (channels + kInt8Block - 1) / kInt8Block * kInt8Block; }
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 // Multiplications below which threads cost more than they save: of one operation, and of a row of the whole program.
-constexpr int64_t kWorkWorthSplitting = 1 << 17, kRowWorthSplitting = 1 << 21;
+constexpr int64_t kWorkWorthSplitting = 1 << 15, kRowWorthSplitting = 1 << 21;
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -41,6 +41,11 @@ Session::Session(Program program, const Kernels& kernels, int threads, bool keep
     if (constant_bytes > kMaxProgramBytes) throw Error("ERR_UNSUPPORTED", "The model's weights are too large.");
   }
   is_worth_splitting_ = threads_ > 1 && row_work_ >= kRowWorthSplitting;
+  for (const auto& operation : operations_) {
+    const int64_t most = std::min<int64_t>(threads_, Stages::kMostParts);
+    parts_.push_back(operation->work < kWorkWorthSplitting ? 1 : std::clamp<int64_t>(operation->rows, 1, most));
+  }
+  stages_ = std::make_unique<Stages>(parts_);
   plan();
   workers_.resize(threads_);
 }
@@ -93,10 +98,9 @@ void Session::plan() {
 
 Session::Worker& Session::worker(int index) {
   Worker& worker = workers_[index];
-  if (worker.arena != nullptr) return worker;
-  worker.arena.reset(new uint8_t[arena_bytes_ + kAlignment]);
-  uint8_t* start = worker.arena.get();
-  start += (kAlignment - reinterpret_cast<uintptr_t>(start) % kAlignment) % kAlignment;
+  if (worker.arena.data() != nullptr) return worker;
+  worker.arena = AlignedBuffer(arena_bytes_);
+  uint8_t* start = worker.arena.data();
   worker.values.assign(program_.tensors.size() + 1, nullptr);
   for (size_t t = 0; t < program_.tensors.size(); ++t) {
     if (offsets_[t] >= 0) worker.values[t] = start + offsets_[t];
@@ -152,16 +156,15 @@ void Session::run_row(const uint8_t* input, uint8_t* output, Worker& worker) con
 void Session::run_row_together(const uint8_t* input, uint8_t* output) {
   const Worker& first = workers_[0];
   copy_converted(this->input(), input, first.values[program_.inputs[0]]);
-  for (const auto& operation : operations_) {
-    const int64_t rows = operation->rows, parts = std::min<int64_t>(rows, threads_);
-    if (parts < 2 || operation->work < kWorkWorthSplitting) {
-      operation->run({first.values.data(), first.values.back()});
-      continue;
-    }
-    pool_->parallel_for(parts, [&](int64_t part, int index) {
-      operation->run_rows({first.values.data(), workers_[index].values.back()}, rows * part / parts, rows * (part + 1) / parts);
-    });
-  }
+  stages_->run(*pool_, [&](int64_t index, int64_t part, int worker) {
+    const Operation& operation = *operations_[index];
+    const Frame frame{first.values.data(), workers_[worker].values.back()};
+    const int64_t rows = operation.rows, parts = parts_[index];
+    if (parts == 1)
+      operation.run(frame);
+    else
+      operation.run_rows(frame, rows * part / parts, rows * (part + 1) / parts);
+  });
   copy_converted(this->output(), first.values[program_.outputs[0]], output);
 }
 

@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "integer/operation.h"
-#include "parallel/thread_pool.h"
+#include "parallel/stages.h"
+#include "program/aligned_buffer.h"
 
 namespace pcqat::integer {
 
@@ -32,7 +33,7 @@ class Session {
  private:
   struct Worker {
     std::vector<uint8_t*> values;
-    std::unique_ptr<uint8_t[]> arena;
+    AlignedBuffer arena;
   };
 
   void plan();
@@ -51,6 +52,8 @@ class Session {
   const int threads_;
   int64_t row_work_ = 0;
   bool is_worth_splitting_ = false;   // one row alone is worth all threads
+  std::vector<int64_t> parts_;        // of every operation, if so
+  std::unique_ptr<Stages> stages_;    // of these parts
   std::unique_ptr<ThreadPool> pool_;  // made for the first run of several rows
 };
 

@@ -103,7 +103,7 @@ class TransposeConv final : public Operation {
       }
     }
     packed_ = pack_weights(op, kernels_, reordered, offsets, columns_, depth_);
-    constant_bytes = packed_.size();
+    constant_bytes = static_cast<int64_t>(packed_.bytes());
   }
 
   uint32_t correction(const int8_t* values) const {
@@ -132,7 +132,7 @@ class TransposeConv final : public Operation {
   int32_t input_zero_point_ = 0, weight_zero_point_ = 0;
   Requantizer requantizer_;
   std::vector<int32_t> bias_;
-  std::vector<uint8_t> packed_;
+  AlignedBuffer packed_;
 };
 
 }  // namespace

@@ -9,21 +9,11 @@
 #include <vector>
 
 #include "parallel/denormals.h"
+#include "parallel/spin.h"
 
 namespace pcqat {
 
 namespace {
-
-// About 50 µs of waiting before a thread gives its core away.
-constexpr int kSpins = 2000;
-
-inline void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
 
 // The unclaimed chunks [begin, end) of a worker's share, with the generation of the task they belong to, in one word.
 struct Share {

@@ -11,12 +11,12 @@
 #include <arm_neon.h>
 #endif
 
+#include "simd/inline.h"
+
 namespace pcqat {
 namespace PCQAT_ISA_NAMESPACE {
 namespace {
 
-#define PCQAT_INLINE inline __attribute__((always_inline))
-#define PCQAT_INLINE_LAMBDA __attribute__((always_inline))
 #define PCQAT_UNROLL _Pragma("GCC unroll 32")
 
 #if defined(PCQAT_F32_SCALAR)

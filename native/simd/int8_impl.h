@@ -23,6 +23,7 @@ static_assert(kInt8Block % kBlock == 0, "blocks must tile the padding of arrays"
 
 typedef uint32_t UnsignedAcc __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef Acc UnalignedAcc __attribute__((aligned(4), may_alias));
+typedef Acc FourBytes __attribute__((aligned(1), may_alias));  // in every lane
 typedef int8_t Bytes __attribute__((vector_size(kLanes)));
 typedef Bytes UnalignedBytes __attribute__((aligned(1), may_alias));
 
@@ -112,6 +113,24 @@ static void depthwise(const int8_t* const* taps, int64_t tap_count, const int32_
   }
 }
 
+// The j-th byte of every lane as a number. GCC 12 converts bytes one by one.
+static inline Acc byte_of(Acc v, int j) {
+  return reinterpret_cast<Acc>(reinterpret_cast<UnsignedAcc>(v) << static_cast<uint32_t>(24 - 8 * j)) >> 24;
+}
+
+static void sum_rows(const int8_t* x, int64_t count, int64_t channels, int32_t* acc) {
+  static_assert(4 * kLanes <= kInt8Overread, "the last channels are read with what follows them");
+  for (int64_t c = 0; c < channels; c += 4 * kLanes) {
+    Acc sums[4] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      const Acc four = *reinterpret_cast<const FourBytes*>(x + i * channels + c);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) sums[j] = wrapping_add(sums[j], byte_of(four, j));
+    }
+    for (int64_t i = 0; i < 4 * kLanes && c + i < channels; ++i) acc[c + i] = sums[i % 4][i / 4];
+  }
+}
+
 static inline Acc clamp(Acc v, Acc low, Acc high) {
   v = v < low ? low : v;
   return v > high ? high : v;
@@ -138,10 +157,10 @@ static void requantize(const int32_t* acc, int64_t n, const Requantization& p, i
 }  // namespace pcqat::PCQAT_ISA_NAMESPACE
 
 #define PCQAT_INT8_TABLE_NAME(ISA) int8_kernels_##ISA
-#define PCQAT_INT8_TABLE(ISA, FUSED)                                                     \
-  namespace pcqat {                                                                      \
-  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                                   \
-  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                                          \
-      ISA::packed_bytes, ISA::pack, ISA::matmul, ISA::depthwise, ISA::requantize, FUSED, \
-  };                                                                                     \
+#define PCQAT_INT8_TABLE(ISA, FUSED)                                                                    \
+  namespace pcqat {                                                                                     \
+  extern const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA);                                                  \
+  const Int8Kernels PCQAT_INT8_TABLE_NAME(ISA){                                                         \
+      ISA::packed_bytes, ISA::pack, ISA::matmul, ISA::depthwise, ISA::sum_rows, ISA::requantize, FUSED, \
+  };                                                                                                    \
   }

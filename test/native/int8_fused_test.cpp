@@ -50,21 +50,42 @@ std::vector<int8_t> codes(int64_t count, int64_t low, Random& random) {
   return values;
 }
 
-void test_product(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, int64_t m, int64_t n, int64_t k,
-                  Random& random) {
-  const std::string name = "fused product " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
+struct ProductShape {
+  int64_t m, n, segments, taps;
+};
+
+void test_product(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, const ProductShape& shape, Random& random) {
+  const auto [m, n, segments, taps] = shape;
+  const int64_t k = segments * taps;
+  const std::string name = "fused product " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k) + " in " +
+                           std::to_string(segments) + " segments";
   const Constants c = constants_of(n, k, random);
-  const int64_t lda = k + random.between(0, 5), ldc = n + random.between(0, 3);
-  const std::vector<int8_t> a = codes(m * lda, -128, random), w = codes(n * k, -127, random);
-  std::vector<uint8_t> plain(scalar.packed_bytes(n, k)), packed(fused.packed_bytes(n, k));
+  // Rows may overlap, as windows do.
+  const int64_t stride = random.between(1, k + 5), ldc = n + random.between(0, 1) * random.between(0, 3);
+  std::vector<int64_t> offsets;
+  for (int64_t s = 0; s < segments; ++s) offsets.push_back(s * (taps + 2) + random.between(0, 2));
+  const std::vector<int8_t> a = codes((m - 1) * stride + offsets.back() + taps, -128, random), w = codes(n * k, -127, random);
+  std::vector<int8_t> dense;
+  for (int64_t i = 0; i < m; ++i) {
+    for (const int64_t offset : offsets) dense.insert(dense.end(), &a[i * stride + offset], &a[i * stride + offset] + taps);
+  }
+  dense.resize(dense.size() + kInt8Overread);
+  std::vector<uint8_t> plain(scalar.packed_bytes(n, k)), packed(fused.packed_bytes(n, segments, taps));
   scalar.pack(w.data(), c.bias.data(), n, k, plain.data());
-  checks.check(fused.pack(w.data(), c.bias.data(), n, k, c.view(), packed.data()), name + " packs");
+  checks.check(fused.pack(w.data(), c.bias.data(), n, segments, taps, c.view(), packed.data()), name + " packs");
   std::vector<int32_t> acc(m * padded_to_block(n));
-  scalar.matmul(a.data(), m, lda, plain.data(), n, k, acc.data(), padded_to_block(n));
+  scalar.matmul(dense.data(), m, k, plain.data(), n, k, acc.data(), padded_to_block(n));
   std::vector<int8_t> expected(m * ldc + kGuard, 99), out = expected;
   for (int64_t i = 0; i < m; ++i) scalar.requantize(acc.data() + i * padded_to_block(n), n, c.view(), expected.data() + i * ldc);
-  fused.matmul(a.data(), m, lda, packed.data(), n, k, c.view(), out.data(), ldc);
+  const CodeRows rows{a.data(), m, stride, offsets.data(), segments, taps};
+  fused.matmul(rows, packed.data(), n, c.view(), out.data(), ldc);
   checks.check(out == expected, name);
+  if (n <= FusedInt8Kernels::kColumns) return;
+  const int64_t first = FusedInt8Kernels::kColumns;
+  std::fill(out.begin(), out.end(), int8_t{99});
+  fused.matmul(rows, packed.data(), first, c.view(), out.data(), ldc);
+  fused.matmul(rows, packed.data() + fused.packed_bytes(first, segments, taps), n - first, c.view(), out.data() + first, ldc);
+  checks.check(out == expected, name + " in two parts");
 }
 
 void test_row(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, const DepthwiseRow& shape, Random& random) {
@@ -101,15 +122,50 @@ void test_row(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels&
   checks.check(out == expected, name);
 }
 
+void test_three(Checks& checks, const Int8Kernels& scalar, const FusedInt8Kernels& fused, const DepthwiseImage& shape, int64_t out_h,
+                Random& random) {
+  const int64_t channels = shape.channels, taps = 9;
+  const std::string name = "fused depthwise 3x3 of " + std::to_string(shape.in_h) + "x" + std::to_string(shape.in_w) + "x" +
+                           std::to_string(channels) + " stride " + std::to_string(shape.stride_h) + "x" + std::to_string(shape.stride_w) +
+                           " padded " + std::to_string(shape.pad_top) + "x" + std::to_string(shape.pad_left);
+  const Constants c = constants_of(channels, taps, random);
+  const std::vector<int8_t> w = codes(taps * channels, -127, random);
+  // Nothing before the image may count, nor what follows it.
+  const std::vector<int8_t> memory = codes(kGuard + shape.in_h * shape.in_w * channels, -128, random);
+  DepthwiseImage image = shape;
+  image.input = memory.data() + kGuard;
+  const std::vector<int8_t> outside(shape.in_w * channels + kInt8Overread, static_cast<int8_t>(random.between(-128, 127)));
+  image.outside = outside.data();
+  std::vector<uint8_t> packed(fused.depthwise_bytes(channels, 3, 3));
+  checks.check(fused.pack_depthwise(w.data(), c.bias.data(), channels, 3, 3, c.view(), packed.data()), name + " packs");
+  std::vector<int8_t> expected(out_h * shape.out_w * channels + kGuard, 99), out = expected;
+  std::vector<int32_t> wide(w.begin(), w.begin() + taps * channels), acc(padded_to_block(channels));
+  for (int64_t i = 0; i < out_h * shape.out_w; ++i) {
+    std::vector<const int8_t*> places;
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t y = i / shape.out_w * shape.stride_h - shape.pad_top + t / 3;
+      const int64_t x = i % shape.out_w * shape.stride_w - shape.pad_left + t % 3;
+      const bool inside = y >= 0 && y < shape.in_h && x >= 0 && x < shape.in_w;
+      places.push_back(inside ? image.input + (y * shape.in_w + x) * channels : outside.data());
+    }
+    scalar.depthwise(places.data(), taps, wide.data(), c.bias.data(), channels, acc.data());
+    scalar.requantize(acc.data(), channels, c.view(), expected.data() + i * channels);
+  }
+  const int64_t middle = random.between(0, out_h);
+  fused.depthwise_three(image, 0, middle, packed.data(), c.view(), out.data());
+  fused.depthwise_three(image, middle, out_h, packed.data(), c.view(), out.data() + middle * shape.out_w * channels);
+  checks.check(out == expected, name);
+}
+
 // What the shorter arithmetic does not cover must be refused.
 void test_refusals(Checks& checks, const FusedInt8Kernels& fused) {
   const std::vector<int8_t> w(4, 1);
-  std::vector<uint8_t> packed(std::max(fused.packed_bytes(1, 4), fused.depthwise_bytes(1, 2, 2)));
+  std::vector<uint8_t> packed(std::max(fused.packed_bytes(1, 1, 4), fused.depthwise_bytes(1, 2, 2)));
   const auto packs = [&](int32_t bias, int32_t left, int32_t right) {
     std::vector<int32_t> biases(kInt8Block), multiplier(kInt8Block, INT32_MAX), lefts(kInt8Block, left), rights(kInt8Block, right);
     biases[0] = bias;
     const Requantization p{multiplier.data(), lefts.data(), rights.data(), -128, -128, 127};
-    const bool product = fused.pack(w.data(), biases.data(), 1, 4, p, packed.data());
+    const bool product = fused.pack(w.data(), biases.data(), 1, 1, 4, p, packed.data());
     checks.check(product == fused.pack_depthwise(w.data(), biases.data(), 1, 2, 2, p, packed.data()), "both fused kernels refuse alike");
     return product;
   };
@@ -131,10 +187,13 @@ void test_int8_fused(Checks& checks) {
     if (fused == nullptr) continue;
     Random random(17);
     for (const int64_t n : {1, 7, 8, 12, 16, 17, 31, 32, 33, 47, 48, 50, 63, 64, 65, 84, 128, 276}) {
-      for (const int64_t m : {1, 2, 3, 5, 6, 11, 12, 13, 48}) test_product(checks, scalar, *fused, m, n, random.between(1, 90), random);
+      for (const int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 48})
+        test_product(checks, scalar, *fused, {m, n, random.between(1, 3), random.between(1, 40)}, random);
     }
-    for (int i = 0; i < 200; ++i)
-      test_product(checks, scalar, *fused, random.between(1, 30), random.between(1, 200), random.between(1, 400), random);
+    for (int i = 0; i < 200; ++i) {
+      const ProductShape shape{random.between(1, 30), random.between(1, 200), random.between(1, 5), random.between(1, 80)};
+      test_product(checks, scalar, *fused, shape, random);
+    }
     for (const int64_t channels : {1, 2, 3, 8, 16, 20, 24, 32, 48, 63, 64, 65, 96, 128, 276}) {
       for (const int64_t kernel : {1, 2, 3, 4, 5, 7}) {
         for (const int64_t stride : {1, 2, 3}) {
@@ -143,6 +202,15 @@ void test_int8_fused(Checks& checks) {
             test_row(checks, scalar, *fused, {nullptr, nullptr, kernel, width, stride, dilation, random.between(1, 12), channels}, random);
           }
         }
+      }
+    }
+    for (const int64_t channels : {8, 12, 16, 24, 32, 48, 63, 64, 65, 96, 128, 276}) {
+      for (int i = 0; i < 24; ++i) {
+        const int64_t stride_h = random.between(1, 3), stride_w = random.between(1, 2), out_h = random.between(1, 7);
+        const int64_t out_w = random.between(1, 20), top = random.between(0, 2), left = random.between(0, 2);
+        const int64_t in_h = std::max<int64_t>((out_h - 1) * stride_h + 3 - top - random.between(0, 2), 1);
+        const int64_t in_w = std::max<int64_t>((out_w - 1) * stride_w + 3 - left - random.between(0, 2), 1);
+        test_three(checks, scalar, *fused, {nullptr, nullptr, in_h, in_w, out_w, channels, stride_h, stride_w, top, left}, out_h, random);
       }
     }
     test_refusals(checks, *fused);

@@ -2,10 +2,40 @@
 #include <thread>
 
 #include "check.h"
+#include "parallel/stages.h"
 
 namespace pcqat::test {
 
+namespace {
+
+// The sum of a bit for every part.
+uint64_t all_of(int64_t parts) { return ~uint64_t{0} >> (64 - parts); }
+
+// Every part runs once, after all parts of the stage before, again and again.
+void test_stages(Checks& checks, int threads) {
+  ThreadPool pool(threads);
+  const std::vector<int64_t> parts{3, 1, 64, 2, 1, threads, 7};
+  Stages stages(parts);
+  std::atomic<bool> ordered{true}, workers_valid{true};
+  bool complete = true;
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    std::vector<std::atomic<uint64_t>> runs(parts.size());
+    stages.run(pool, [&](int64_t stage, int64_t part, int worker) {
+      if (stage > 0 && runs[stage - 1].load() != all_of(parts[stage - 1])) ordered = false;
+      if (worker < 0 || worker >= threads) workers_valid = false;
+      runs[stage].fetch_add(uint64_t{1} << part);
+    });
+    complete = complete && runs.back().load() == all_of(parts.back());
+  }
+  const std::string with = ", " + std::to_string(threads) + " threads";
+  checks.check(ordered.load() && complete, "stages: every part once and in order" + with);
+  checks.check(workers_valid.load(), "stages: worker index" + with);
+}
+
+}  // namespace
+
 void test_thread_pool(Checks& checks) {
+  for (const int threads : {1, 2, 4, 7}) test_stages(checks, threads);
   for (int threads : {1, 2, 4, 7}) {
     ThreadPool pool(threads);
     checks.check(pool.threads() == threads, "thread pool: size");

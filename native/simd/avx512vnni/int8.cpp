@@ -30,12 +30,12 @@ static inline Acc dot4(Acc sum, Taps a, const Weight* w) {
 
 }  // namespace pcqat::avx512vnni
 
-#include "simd/avx512vnni/fused_depthwise.h"
+#include "simd/avx512vnni/fused_depthwise_three.h"
 #include "simd/avx512vnni/fused_matmul.h"
 #include "simd/int8_impl.h"
 namespace pcqat::avx512vnni {
-static const FusedInt8Kernels kFusedKernels{fused_bytes,           pack_fused,           fused_matmul,
-                                            fused_depthwise_bytes, pack_fused_depthwise, fused_depthwise};
+static const FusedInt8Kernels kFusedKernels{fused_bytes,          pack_fused,      fused_matmul,         fused_depthwise_bytes,
+                                            pack_fused_depthwise, fused_depthwise, fused_depthwise_three};
 }
 
 PCQAT_INT8_TABLE(avx512vnni, &avx512vnni::kFusedKernels)
