@@ -83,8 +83,9 @@ class Mean final : public Operation {
     if (input.shape[0] != 1) op.unsupported("a batch dimension other than 1");
     op.require(output.elements == channels_ && output.dtype == input.dtype, "the output's shape or type does not follow from the input's");
     zero_point_ = op.zero_point(input);
+    const int32_t output_zero_point = op.zero_point(output);  // before its scale is read: they are checked together
     const double ratio = static_cast<double>(input.scale[0]) / static_cast<double>(output.scale[0]);
-    requantizer_ = Requantizer(divided(checked_fixed_point(op, ratio), count_), channels_, op.zero_point(output));
+    requantizer_ = Requantizer(divided(checked_fixed_point(op, ratio), count_), channels_, output_zero_point);
     scratch_bytes = padded(channels_) * 4;
     work = input.elements;
   }
