@@ -6,9 +6,9 @@ export interface Floor {
   /** Operations of the convolutions, 2 per multiply-add: forward, gradient of the kernel and (but for the first layer) of the input. */
   readonly gflop: number;
   /**
-   * Passes over f32 activations that cannot be avoided while batch norm needs statistics of its whole input. Per convolution
-   * with its batch norm, in and out elements: forward in + out, statistics out, apply 2·out; backward: reduce 2·out, apply
-   * 3·out, gradient of the input in + out, of the kernel in + out.
+   * Passes over f32 activations that cannot be avoided while batch norm needs statistics of its whole input, and of its whole gradient. Per
+   * convolution with its batch norm, in and out elements: forward in + out; backward the gradient and the norm's input 2·out, the input in, and
+   * its gradient in. Everything else can happen in the cache.
    */
   readonly trafficBytes: number;
 }
@@ -26,7 +26,7 @@ export function stepFloor({ graph }: Model, batch: number): Floor {
     const channels = node.op === 'conv2d' ? input.at(-1)! : 1;
     const inputGradient = first ? 0 : 1;
     flop += 2 * outs * node.kernelSize[0] * node.kernelSize[1] * channels * (2 + inputGradient);
-    elements += 2 * (ins + outs) + 8 * outs + inputGradient * (ins + outs);
+    elements += 2 * ins + 3 * outs + inputGradient * ins;
     first = false;
   }
   return { gflop: (flop * batch) / 1e9, trafficBytes: elements * 4 * batch };

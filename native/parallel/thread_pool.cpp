@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "parallel/core_spread.h"
 #include "parallel/denormals.h"
 #include "parallel/spin.h"
 
@@ -38,7 +39,7 @@ struct Share {
 // changed meanwhile; so a worker that wakes up late can never touch a task that is gone, and the caller never waits for a
 // worker that has no chunk.
 struct ThreadPool::State {
-  explicit State(int threads) : shares(static_cast<size_t>(threads)) {}
+  explicit State(int threads) : shares(static_cast<size_t>(threads)), spread(shares.size()) {}
 
   std::vector<Share> shares;
   std::atomic<Function> function{nullptr};
@@ -49,6 +50,7 @@ struct ThreadPool::State {
   std::atomic<bool> stopping{false};
   std::mutex mutex;
   std::condition_variable wake;
+  CoreSpread spread;  // with the mutex
   std::vector<std::thread> workers;
 
   // Runs one chunk of a share. False if none is left.
@@ -91,7 +93,9 @@ struct ThreadPool::State {
       if (has_work()) continue;
       std::unique_lock<std::mutex> lock(mutex);
       sleepers.fetch_add(1);
+      spread.sleeps(static_cast<size_t>(worker));
       wake.wait(lock, [this] { return stopping.load() || has_work(); });
+      spread.wakes(static_cast<size_t>(worker));
       sleepers.fetch_sub(1);
       if (stopping.load()) return;
     }
@@ -138,6 +142,7 @@ void ThreadPool::run(int64_t chunks, Function function, void* context) {
   }
   if (state.sleepers.load() > 0) {
     std::lock_guard<std::mutex> lock(state.mutex);
+    state.spread.keep_away(state.workers);
     state.wake.notify_all();
   }
   while (state.run_one(0)) {
