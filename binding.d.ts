@@ -512,8 +512,8 @@ export interface IntegerProgramSpec {
 export declare class IntegerSession {
   constructor(program: IntegerProgramSpec, options?: { readonly threads?: number; readonly keepValues?: boolean; readonly isa?: Isa });
   /**
-   * `input` holds any number of rows of the (single) input tensor; returns as many rows of the (single) output. Calls that take less
-   * than a millisecond, by the calls before, are done before `run` returns: handing them to another thread costs a good part of it.
+   * `input` holds any number of rows of the (single) input tensor; returns as many rows of the (single) output. Calls of about 0.1 ms and
+   * less, by the calls before, are done before `run` returns, as handing them to another thread would take longer.
    */
   run(input: Int8Array | Uint8Array | Float32Array): Promise<Int8Array | Uint8Array | Float32Array>;
   /** A tensor of the last row of the last run (needs `keepValues`). */

@@ -96,16 +96,21 @@ async function measureNet(
   const session = new (loadBinding().Session)(program, { maxBatch: batch, training: false, threads });
   for (const [name, id] of tensors) session.setTensor(id, model.tensors.get(name)!.data);
 
-  const repeat = Math.max(1, Math.round(TURN_MS / (await settledMs(() => runner.runQuantized(codes)))));
+  // Of each by its own time, or a slow one would take minutes for as many calls as a fast one.
+  const repeats = async (run: () => Promise<unknown>): Promise<number> => Math.max(1, Math.round(TURN_MS / (await settledMs(run))));
+  const ours = { int8: () => runner.runQuantized(codes), float: () => session.forward(data.x) };
   const version = await prepareTflite(tflite, file, batch, plan);
+  const tfliteCandidate = async (kernels: (typeof KERNELS)[number]): Promise<Candidate> => {
+    const run = async (repeat: number): Promise<number> => (await tflite!.request('run', { kernels, repeat })) as number;
+    const repeat = await repeats(() => run(1));
+    return { name: kernels, measure: () => run(repeat) };
+  };
   try {
     const times = await interleave(
       [
-        repeated('int8', repeat, () => runner.runQuantized(codes)),
-        repeated('float', repeat, () => session.forward(data.x)),
-        ...(version === undefined ? [] : KERNELS).map((kernels): Candidate => {
-          return { name: kernels, measure: async () => (await tflite!.request('run', { kernels, repeat })) as number };
-        }),
+        repeated('int8', await repeats(ours.int8), ours.int8),
+        repeated('float', await repeats(ours.float), ours.float),
+        ...(version === undefined ? [] : [await tfliteCandidate(KERNELS[0]), await tfliteCandidate(KERNELS[1])]),
       ],
       seconds,
       { restMs: REST_MS },

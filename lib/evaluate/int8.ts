@@ -61,8 +61,8 @@ export class Int8Runner {
   }
 
   /**
-   * The model's real-valued output for each row of `x`. A call that takes less than a millisecond, by the calls before, is done before this
-   * returns; a longer one runs off the JavaScript thread.
+   * The model's real-valued output for each row of `x`. A call of about 0.1 ms or less, by the calls before, is done before this returns; a
+   * longer one runs off the JavaScript thread.
    *
    * @throws PcqatError `ERR_SHAPE` when `x` is not whole rows, `ERR_NON_FINITE` for NaN or infinity, `ERR_SESSION_BUSY` while another call runs.
    */

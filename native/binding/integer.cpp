@@ -188,10 +188,10 @@ class IntegerSession final : public Napi::ObjectWrap<IntegerSession> {
 
  private:
   static constexpr int64_t kMaxThreads = 1024;
-  // Multiplications that take about a tenth of a millisecond, for the first call.
+  // Longer calls go to another thread, which costs a tenth of that.
+  static constexpr double kShortMs = 0.1;
+  // Multiplications that take about as long, for the first call.
   static constexpr int64_t kShortWork = int64_t{1} << 25;
-  // Longer calls go to another thread.
-  static constexpr double kShortMs = 1;
 
   void require_idle() const {
     if (core_->busy) throw Error("ERR_SESSION_BUSY", "This IntegerSession is still running; wait for its promise.");
