@@ -16,6 +16,8 @@ struct RightSide {
   bool padded;
 };
 
+// Up to this many rows of the left-hand side, the right-hand one is not worth packing.
+constexpr int64_t kFewRows = 64;
 RightSide in_place(const float* b, int64_t n, const Context& context);
 // Packs b [k, n], or its transpose stored [n, k], into column panels.
 RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context);

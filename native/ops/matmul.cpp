@@ -17,9 +17,6 @@ namespace {
 // Every chunk reads the whole other operand, so it has to have some rows (or columns) of its own.
 constexpr int64_t kChunkRows = 48;
 
-// Up to this many rows, the right-hand side is not worth packing.
-constexpr int64_t kFewRows = 64;
-
 // Rows of the right-hand side that are packed into one panel after the other.
 constexpr int64_t kRowsAtOnce = 8;
 
