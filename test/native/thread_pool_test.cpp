@@ -1,5 +1,11 @@
 #include <atomic>
+#include <chrono>
 #include <thread>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 
 #include "check.h"
 #include "parallel/stages.h"
@@ -32,6 +38,28 @@ void test_stages(Checks& checks, int threads) {
   checks.check(workers_valid.load(), "stages: worker index" + with);
 }
 
+#if defined(__linux__)
+// A worker that has slept is kept away from its caller's core only until it runs.
+void test_cores(Checks& checks) {
+  cpu_set_t before, after;
+  checks.check(pthread_getaffinity_np(pthread_self(), sizeof before, &before) == 0, "thread pool: cores of the caller");
+  ThreadPool pool(3);
+  std::atomic<int> restricted{0}, from_workers{0};
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // longer than the workers spin
+    pool.parallel_for(3, [&](int64_t, int worker) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // so that every thread gets a chunk
+      cpu_set_t cores;
+      if (pthread_getaffinity_np(pthread_self(), sizeof cores, &cores) != 0 || !CPU_EQUAL(&cores, &before)) restricted.fetch_add(1);
+      if (worker > 0) from_workers.fetch_add(1);
+    });
+  }
+  checks.check(from_workers.load() > 0 && restricted.load() == 0, "thread pool: workers may run on every core again");
+  pthread_getaffinity_np(pthread_self(), sizeof after, &after);
+  checks.check(CPU_EQUAL(&before, &after), "thread pool: the caller's cores stay its own");
+}
+#endif
+
 }  // namespace
 
 void test_thread_pool(Checks& checks) {
@@ -60,6 +88,9 @@ void test_thread_pool(Checks& checks) {
     checks.check(complete, "thread pool: every chunk once, " + std::to_string(threads) + " threads");
     checks.check(workers_valid, "thread pool: worker index, " + std::to_string(threads) + " threads");
   }
+#if defined(__linux__)
+  test_cores(checks);
+#endif
   // Denormals are flushed inside, on every thread, and the caller's mode comes back.
   volatile float tiny = 1e-39f;
   ThreadPool pool(2);
