@@ -1,3 +1,4 @@
+import { concatenated } from '#lib/evaluate/rows.js';
 import { randomNumbers } from '../support/random.js';
 
 /** Integers at which lengths, offsets and counts break: signed and unsigned limits of 8, 16 and 32 bits. */
@@ -49,9 +50,9 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
       return bytes;
     }
     case 5: // removed
-      return joined(bytes.subarray(0, at), bytes.subarray(at + pieceAt(bytes, at, random).length));
+      return concatenated([bytes.subarray(0, at), bytes.subarray(at + pieceAt(bytes, at, random).length)], Uint8Array);
     case 6: // repeated
-      return joined(bytes.subarray(0, at), pieceAt(bytes, at, random), bytes.subarray(at));
+      return concatenated([bytes.subarray(0, at), pieceAt(bytes, at, random), bytes.subarray(at)], Uint8Array);
     case 7:
       pieceAt(bytes, at, random).fill(0);
       return bytes;
@@ -75,14 +76,4 @@ function writeInteger(bytes: Uint8Array, random: Random, change: (old: number) =
 
 function pieceAt(bytes: Uint8Array, at: number, random: Random): Uint8Array {
   return bytes.subarray(at, at + 1 + below(random, 64));
-}
-
-function joined(...pieces: readonly Uint8Array[]): Uint8Array {
-  const result = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    result.set(piece, at);
-    at += piece.length;
-  }
-  return result;
 }
