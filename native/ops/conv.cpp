@@ -70,7 +70,8 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   }
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
-    const float* values = patch_rows(g, input, first, count, memory.values + worker * block * size, context.kernels);
+    float* const computed = memory.values + worker * block * size;
+    const float* values = patch_rows(g, input, first, count, computed, context.kernels);
     GemmBlock gemm{count,
                    out,
                    size,
@@ -87,8 +88,7 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
                    bias,
                    activation_low(activation),
                    activation_high(activation)};
-    if (values == memory.values + worker * block * size)
-      gemm.instead_of_a = upcoming_rows(g, input, first + count, std::min(block, pixels - first - count));
+    if (values == computed) gemm.instead_of_a = upcoming_rows(g, input, first + count, std::min(block, pixels - first - count));
     kernels.gemm(gemm);
   });
 }
