@@ -6,6 +6,7 @@
 #include "ops/chunks.h"
 #include "ops/finish.h"
 #include "ops/reduce.h"
+#include "ops/row_blocks.h"
 #include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
@@ -28,7 +29,7 @@ void add_bias(const ConvGeometry& g, int64_t rows, const float* bias, Activation
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     float* at = y + chunks.begin(chunk) * g.in_c;
     if (bias != nullptr)
-      context.kernels.f32->scale_shift(chunks.length(chunk), g.in_c, at, ones, bias, finish, at);
+      context.kernels.f32->scale_shift(chunks.length(chunk), g.in_c, at, ones, bias, finish, plain_rows(at, g.in_c, *context.kernels.f32));
     else
       context.kernels.f32->finish(chunks.length(chunk) * g.in_c, at, nullptr, finish, at);
   });

@@ -1,45 +1,74 @@
-// The lines of images that a worker reads, in memory, or computed shortly before and still in the cache.
+// Lines of images that a worker reads shortly after it computed or copied them, still in its cache. Channels lie in blocks, so that a
+// window of one block is a small piece of memory, aligned as vectors are; around each image there are zeros, so that no window needs a case
+// for the edges.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
+#include "simd/f32_kernels.h"
+
 namespace pcqat {
 
-// Lines [first, end) of an image.
+// Lines [first, end) of an image; zeros where they lie outside of it.
 struct Lines {
   int64_t first = 0, end = 0;
 };
 
+// A line: `blocks` of channels one after the other, each `before` zeros, `width` pixels and `after` zeros of `block` floats.
+struct LineLayout {
+  int64_t height, width, channels;  // of an image
+  int64_t before, after;            // columns of zeros
+  int64_t block, blocks;            // channels of a block; of the last one, some may be missing
+
+  LineLayout(int64_t height, int64_t width, int64_t channels, int64_t before, int64_t after, int64_t columns)
+      : height(height), width(width), channels(channels), before(before), after(after), block(std::min(channels, columns)),
+        blocks((channels + columns - 1) / columns) {}
+  int64_t block_floats() const { return (before + width + after) * block; }
+  int64_t floats() const { return blocks * block_floats(); }
+  int64_t channels_of(int64_t index) const { return std::min(block, channels - index * block); }
+};
+
 class LineBuffer {
  public:
-  // Images of `height` lines of `line` floats: `images`, or if that is null, at most `capacity` lines at once in `memory`.
-  LineBuffer(int64_t height, int64_t line, const float* images, float* memory, int64_t capacity)
-      : height_(height), line_(line), images_(images), memory_(memory), capacity_(capacity) {}
+  // At most `capacity` lines at once in `memory`, which clear_edges() has prepared.
+  LineBuffer(const LineLayout& layout, float* memory, int64_t capacity) : layout_(layout), memory_(memory), capacity_(capacity) {}
 
-  // Before at(): the lines that will be asked for. compute(first, count, to) is called for those that are not there. Calls go from the top
-  // of an image to its bottom.
+  static void clear_edges(const LineLayout& layout, int64_t lines, float* memory) {
+    const int64_t size = layout.block_floats(), before = layout.before * layout.block, after = layout.after * layout.block;
+    for (float* at = memory; at < memory + lines * layout.floats(); at += size) {
+      std::fill(at, at + before, 0.0f);
+      std::fill(at + size - after, at + size, 0.0f);
+    }
+  }
+
+  // Before at(): the lines that will be asked for. compute(line, to) is called for those of the image that are not there. Calls go from the
+  // top of an image to its bottom.
   template <typename Compute>
   void need(int64_t image, Lines lines, Compute&& compute) {
-    if (images_ != nullptr) return;
     if (image != image_ || lines.first < held_.first || lines.first >= held_.end) held_ = {lines.first, lines.first};
     image_ = image;
-    if (lines.end <= held_.end) return;
+    const int64_t size = layout_.floats();
     if (lines.end - held_.first > capacity_) {
-      std::memmove(memory_, memory_ + (lines.first - held_.first) * line_, sizeof(float) * (held_.end - lines.first) * line_);
+      std::memmove(memory_, memory_ + (lines.first - held_.first) * size, sizeof(float) * (held_.end - lines.first) * size);
       held_.first = lines.first;
     }
-    compute(held_.end, lines.end - held_.end, memory_ + (held_.end - held_.first) * line_);
-    held_.end = lines.end;
+    for (; held_.end < lines.end; ++held_.end) {
+      float* const to = memory_ + (held_.end - held_.first) * size;
+      if (held_.end < 0 || held_.end >= layout_.height)
+        std::fill(to, to + size, 0.0f);
+      else
+        compute(held_.end, RowBlocks{to + layout_.before * layout_.block, layout_.block, layout_.block_floats()});
+    }
   }
-  // What lies `offset` floats from the start of the image.
-  const float* at(int64_t image, int64_t offset) const {
-    return images_ != nullptr ? images_ + image * height_ * line_ + offset : memory_ + (offset - held_.first * line_);
+  // A block of a line, from its zeros on.
+  const float* at(int64_t line, int64_t block) const {
+    return memory_ + (line - held_.first) * layout_.floats() + block * layout_.block_floats();
   }
 
  private:
-  int64_t height_, line_;
-  const float* images_;
+  LineLayout layout_;
   float* memory_;
   int64_t capacity_, image_ = -1;
   Lines held_;

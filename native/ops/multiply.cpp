@@ -6,6 +6,7 @@
 #include "carver.h"
 #include "ops/finish.h"
 #include "ops/images.h"
+#include "ops/row_blocks.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
 
@@ -54,7 +55,9 @@ void channel_product(int64_t rows, int64_t pixels, int64_t channels, const float
   const Finish keep = make_finish(Activation::none, nullptr);
   const int64_t floats = pixels * channels;
   each_image(rows, floats, context, [&](int64_t row, int) {
-    context.kernels.f32->scale_shift(pixels, channels, x + row * floats, factor + row * channels, memory.zeros, keep, y + row * floats);
+    const F32Kernels& kernels = *context.kernels.f32;
+    kernels.scale_shift(pixels, channels, x + row * floats, factor + row * channels, memory.zeros, keep,
+                        plain_rows(y + row * floats, channels, kernels));
   });
 }
 

@@ -7,6 +7,7 @@
 #include "ops/chunks.h"
 #include "ops/elementwise.h"
 #include "ops/finish.h"
+#include "ops/row_blocks.h"
 #include "ops/statistics.h"
 #include "parallel/thread_pool.h"
 #include "simd/f32_kernels.h"
@@ -124,7 +125,8 @@ NormOutput batch_norm_forward_training(const BatchNormParameters& p, int64_t cou
     context.pool.parallel_for(1, [&](int64_t) {
       const F32Kernels& kernels = *context.kernels.f32;
       float* const extremes = memory.moments.low;
-      kernels.scale_shift(2, p.channels, extremes, scale, shift, make_finish(activation, nullptr), extremes);
+      kernels.scale_shift(2, p.channels, extremes, scale, shift, make_finish(activation, nullptr),
+                          plain_rows(extremes, p.channels, kernels));
       kernels.extremes(2 * p.channels, extremes, nullptr, &low, &high);
     });
   }
@@ -134,11 +136,17 @@ NormOutput batch_norm_forward_training(const BatchNormParameters& p, int64_t cou
   return output_of(p.channels, x, scale, shift, activation, quantize ? &nudged : nullptr);
 }
 
+void norm_output_rows(const NormOutput& o, int64_t first, int64_t rows, const RowBlocks& y, const Kernels& kernels) {
+  if (!o.is_zero) return kernels.f32->scale_shift(rows, o.channels, o.x + first * o.channels, o.scale, o.shift, o.finish, y);
+  const int64_t columns = kernels.f32->gemm_columns;
+  for (int64_t c = 0; c < o.channels; c += columns) {
+    const int64_t length = std::min(columns, o.channels - c);
+    for (int64_t row = 0; row < rows; ++row) std::fill_n(y.data + c / columns * y.block + row * y.row, length, 0.0f);
+  }
+}
+
 void norm_output_rows(const NormOutput& o, int64_t first, int64_t rows, float* y, const Kernels& kernels) {
-  if (o.is_zero)
-    std::fill(y, y + rows * o.channels, 0.0f);
-  else
-    kernels.f32->scale_shift(rows, o.channels, o.x + first * o.channels, o.scale, o.shift, o.finish, y);
+  norm_output_rows(o, first, rows, plain_rows(y, o.channels, *kernels.f32), kernels);
 }
 
 void norm_output_all(const NormOutput& o, int64_t count, float* y, const Context& context) {
@@ -209,8 +217,12 @@ NormGradient batch_norm_backward(NormSums sums, int64_t count, float* saved, con
   return {channels, sums.x, sums.scale, sums.shift, mean, slope, offset, sums.pass};
 }
 
-void norm_gradient_rows(const NormGradient& g, int64_t first, int64_t rows, const float* dy, float* dx, const Kernels& kernels) {
+void norm_gradient_rows(const NormGradient& g, int64_t first, int64_t rows, const float* dy, const RowBlocks& dx, const Kernels& kernels) {
   kernels.f32->norm_gradient(rows, g.channels, g.x + first * g.channels, g.scale, g.shift, g.mean, g.pass, g.slope, g.offset, dy, dx);
+}
+
+void norm_gradient_rows(const NormGradient& g, int64_t first, int64_t rows, const float* dy, float* dx, const Kernels& kernels) {
+  norm_gradient_rows(g, first, rows, dy, plain_rows(dx, g.channels, *kernels.f32), kernels);
 }
 
 void norm_gradient_all(const NormGradient& g, int64_t count, const float* dy, float* dx, const Context& context) {

@@ -44,6 +44,7 @@ NormOutput batch_norm_forward_training(const BatchNormParameters& p, int64_t cou
                                        Activation activation, const ActivationQuant& quant, float* saved, NudgedRange* range,
                                        const Context& context);
 // Second half: rows [first, first + rows) of y, which points to the first of them.
+void norm_output_rows(const NormOutput& output, int64_t first, int64_t rows, const RowBlocks& y, const Kernels& kernels);
 void norm_output_rows(const NormOutput& output, int64_t first, int64_t rows, float* y, const Kernels& kernels);
 // All rows.
 void norm_output_all(const NormOutput& output, int64_t count, float* y, const Context& context);
@@ -83,6 +84,8 @@ struct NormGradient {
 NormGradient batch_norm_backward(NormSums sums, int64_t count, float* saved, const float* dy, float* d_gamma, float* d_beta,
                                  const Context& context);
 // Second half: rows [first, first + rows) of dx from those of dy. Both point to the first of these rows; they may be the same.
+void norm_gradient_rows(const NormGradient& gradient, int64_t first, int64_t rows, const float* dy, const RowBlocks& dx,
+                        const Kernels& kernels);
 void norm_gradient_rows(const NormGradient& gradient, int64_t first, int64_t rows, const float* dy, float* dx, const Kernels& kernels);
 // All rows.
 void norm_gradient_all(const NormGradient& gradient, int64_t count, const float* dy, float* dx, const Context& context);

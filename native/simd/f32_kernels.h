@@ -6,7 +6,7 @@
 
 namespace pcqat {
 
-// Memory that will be read after a product.
+// Memory that will be read or written after what is computed now.
 struct Upcoming {
   const float* data = nullptr;
   int64_t floats = 0;
@@ -39,14 +39,22 @@ struct GemmBlock {
   const int32_t* correction = nullptr;
 };
 
-// Output pixels of a depthwise convolution whose `taps` valid kernel elements are the same, relative to the pixel: `rows` of `pixels`,
-// y_row and y_step apart. x_offset[t] counts from the span's first pixel, weights lie at kernel + w_offset[t].
+// Where rows of channels are written, in blocks of `gemm_columns` channels: channel c of row i lies at
+// data[c / gemm_columns * block + i * row + c % gemm_columns]. That is a plain matrix with row = channels and block = gemm_columns.
+struct RowBlocks {
+  float* data;
+  int64_t row, block;
+};
+
+// Output pixels of a depthwise convolution that use the same `taps` of the kernel: `rows` of `pixels`, y_row and y_step apart. x_offset[t]
+// counts from the first of them, weights lie at kernel + w_offset[t].
 struct DepthwiseSpan {
   int64_t channels, pixels, rows, taps;
   const int64_t* x_offset;
   const int64_t* w_offset;
   int64_t x_step, y_step;
   int64_t x_row, y_row;
+  Upcoming upcoming[2]{};  // fetched into the cache meanwhile; a hint only
 };
 
 // What ends a forward pass: clamp to [low, high] (activation and range of the fake quantization at once), then, with
@@ -118,13 +126,13 @@ struct F32Kernels {
                         const ChannelMoments& all);
   // y = finish(fma(x, scale, shift)) with per-channel scale and shift.
   void (*scale_shift)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
-                      float* y);
+                      const RowBlocks& y);
   // With g = dy where fma(x, scale, shift) is in the interval, else 0: sum += Σ g, product += Σ g (x - mean).
   void (*norm_gradient_sums)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                              const PassInterval& pass, const float* dy, double* sum, double* product);
   // dx = scale * g + slope * (x - mean) + offset
   void (*norm_gradient)(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
-                        const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx);
+                        const PassInterval& pass, const float* slope, const float* offset, const float* dy, const RowBlocks& dx);
 
   // b may be null; v = a + b.
   void (*extremes)(int64_t count, const float* a, const float* b, float* low, float* high);

@@ -4,6 +4,7 @@
 #include "simd/elementwise_impl.h"
 #include "simd/f32_kernels.h"
 #include "simd/f32_vector.h"
+#include "simd/gemm_tile.h"
 #include "simd/wide_rows.h"
 
 namespace pcqat {
@@ -17,7 +18,10 @@ constexpr int kGradientGroup = kLanes == 16 ? 4 : 2;
 
 // Rows after which a pass over elements goes on to the next channels: few where those at once are only a line of the cache, so that it
 // walks through memory nearly in order.
-constexpr int64_t kPassRows = kLanes == 16 ? 64 : 16;
+constexpr int64_t kPassRows = kLanes == 16 ? 4 : 16;
+
+// Floats between what is read and what is fetched meanwhile: 4 KB, which memory delivers while the ones between are worked on.
+constexpr int64_t kFloatsAhead = 1024;
 
 // body(begin, end) for at most `step` rows at a time.
 template <typename Body>
@@ -72,7 +76,7 @@ void channel_statistics(int64_t rows, int64_t channels, const float* x, const fl
     out.sum[c] = out.squares[c] = 0;
     out.low[c] = out.high[c] = x[c];
   }
-  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+  each_wide(rows, channels, true, [&](int64_t first, int64_t count, int64_t repeats) {
     const float* const at = x + first * channels;
     if (repeats == 1) return add_statistics(count, channels, at, shift, out);
     const Repeated base(shift, channels, repeats);
@@ -107,32 +111,51 @@ void merge_moments(int64_t channels, double before, double count, const float* s
   });
 }
 
+// Where vectors of channels from c on are written in rows.
+template <int V>
+PCQAT_INLINE void targets_of(const RowBlocks& y, int64_t c, float* (&to)[V]) {
+  PCQAT_UNROLL for (int v = 0; v < V; ++v) {
+    const int64_t channel = c + v * kLanes;
+    to[v] = y.data + channel / kColumns * y.block + channel % kColumns;
+  }
+}
+// The same rows, several of them as one, or from row `first` on.
+PCQAT_INLINE RowBlocks rows_from(const RowBlocks& y, int64_t first, int64_t repeats) {
+  float* const data = y.data + first * y.row;
+  return repeats == 1 ? RowBlocks{data, y.row, y.block} : RowBlocks{data, y.row * repeats, kColumns};
+}
+
 template <typename End>
 PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const End& end,
-                                   float* y) {
+                                   const RowBlocks& y) {
   each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
     for_channels(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec factor[V], offset[V];
+      float* target[V];
+      targets_of(y, c, target);
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
         factor[v] = access.load(scale + c + v * kLanes);
         offset[v] = access.load(shift + c + v * kLanes);
       }
       for (int64_t row = from; row < to; ++row) {
         PCQAT_UNROLL for (int v = 0; v < V; ++v) {
-          const int64_t i = row * channels + c + v * kLanes;
-          access.store(y + i, end(fma(access.load(x + i), factor[v], offset[v])));
+          const float* const at = x + row * channels + c + v * kLanes;
+          __builtin_prefetch(at + kFloatsAhead);
+          access.store(target[v] + row * y.row, end(fma(access.load(at), factor[v], offset[v])));
         }
       }
     });
   });
 }
 
-void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish, float* y) {
-  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
+                 const RowBlocks& y) {
+  each_wide(rows, channels, y.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
     const Repeated factor(scale, channels, repeats), offset(shift, channels, repeats);
-    const int64_t at = first * channels;
-    with_finish(finish, [&](const auto& end) { scale_shift_rows(count, repeats * channels, x + at, factor, offset, end, y + at); });
+    const RowBlocks to = rows_from(y, first, repeats);
+    with_finish(finish,
+                [&](const auto& end) { scale_shift_rows(count, repeats * channels, x + first * channels, factor, offset, end, to); });
   });
 }
 
@@ -173,7 +196,7 @@ void add_gradient_sums(int64_t rows, int64_t channels, const float* x, const Nor
 
 void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                         const PassInterval& pass, const float* dy, double* sum, double* product) {
-  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+  each_wide(rows, channels, true, [&](int64_t first, int64_t count, int64_t repeats) {
     const int64_t at = first * channels;
     if (repeats == 1)
       return add_gradient_sums(count, channels, x + at, {scale, shift, mean, nullptr, nullptr}, pass, dy + at, sum, product);
@@ -186,12 +209,14 @@ void norm_gradient_sums(int64_t rows, int64_t channels, const float* x, const fl
 }
 
 void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const NormConstants& n, const PassInterval& pass, const float* dy,
-                        float* dx) {
+                        const RowBlocks& dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
   each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
     for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec factor[V], begin[V], center[V], incline[V], level[V];
+      float* target[V];
+      targets_of(dx, c, target);
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
         const int64_t i = c + v * kLanes;
         factor[v] = access.load(n.scale + i);
@@ -205,7 +230,9 @@ void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const No
           const int64_t i = row * channels + c + v * kLanes;
           const Vec value = access.load(x + i);
           const Vec g = passing(fma(value, factor[v], begin[v]), low, high, access.load(dy + i));
-          access.store(dx + i, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
+          __builtin_prefetch(x + i + kFloatsAhead);
+          __builtin_prefetch(dy + i + kFloatsAhead);
+          access.store(target[v] + row * dx.row, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
         }
       }
     });
@@ -213,12 +240,13 @@ void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const No
 }
 
 void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
-                   const PassInterval& pass, const float* slope, const float* offset, const float* dy, float* dx) {
-  each_wide(rows, channels, [&](int64_t first, int64_t count, int64_t repeats) {
+                   const PassInterval& pass, const float* slope, const float* offset, const float* dy, const RowBlocks& dx) {
+  each_wide(rows, channels, dx.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
     const int64_t at = first * channels;
     const Repeated factor(scale, channels, repeats), begin(shift, channels, repeats), center(mean, channels, repeats),
         incline(slope, channels, repeats), level(offset, channels, repeats);
-    norm_gradient_rows(count, repeats * channels, x + at, {factor, begin, center, incline, level}, pass, dy + at, dx + at);
+    norm_gradient_rows(count, repeats * channels, x + at, {factor, begin, center, incline, level}, pass, dy + at,
+                       rows_from(dx, first, repeats));
   });
 }
 

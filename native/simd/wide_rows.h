@@ -18,10 +18,11 @@ PCQAT_INLINE int64_t rows_of_wide(int64_t channels) {
   return rows * channels <= kMostWide ? rows : 1;
 }
 
-// body(first, count, repeats): rows [first, first + count * repeats) as `count` wide ones, then those left over with repeats = 1.
+// body(first, count, repeats): rows [first, first + count * repeats) as `count` wide ones, then those left over with repeats = 1. Only if
+// one row follows the other (`joined`).
 template <typename Body>
-PCQAT_INLINE void each_wide(int64_t rows, int64_t channels, Body body) {
-  const int64_t repeats = rows_of_wide(channels), wide = rows / repeats;
+PCQAT_INLINE void each_wide(int64_t rows, int64_t channels, bool joined, Body body) {
+  const int64_t repeats = joined ? rows_of_wide(channels) : 1, wide = rows / repeats;
   if (repeats > 1 && wide > 0) body(int64_t{0}, wide, repeats);
   const int64_t done = repeats > 1 ? wide * repeats : 0;
   if (done < rows) body(done, rows - done, int64_t{1});
