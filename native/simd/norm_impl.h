@@ -23,6 +23,8 @@ constexpr int64_t kPassRows = kLanes == 16 ? 4 : 16;
 // Floats between what is read and what is fetched meanwhile: 4 KB, which memory delivers while the ones between are worked on.
 constexpr int64_t kFloatsAhead = 1024;
 
+typedef double UnalignedDoubles __attribute__((vector_size(8 * kLanes), aligned(8), may_alias));
+
 // body(begin, end) for at most `step` rows at a time.
 template <typename Body>
 PCQAT_INLINE void each_rows(int64_t rows, int64_t step, Body body) {
@@ -30,9 +32,11 @@ PCQAT_INLINE void each_rows(int64_t rows, int64_t step, Body body) {
 }
 
 PCQAT_INLINE void add_lanes(double* sums, Vec v, int64_t lanes) {
-  float values[kLanes];
-  store(values, v);
-  for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(values[i]);
+  if (lanes == kLanes) {
+    *reinterpret_cast<UnalignedDoubles*>(sums) += __builtin_convertvector(v, UnalignedDoubles);
+    return;
+  }
+  for (int64_t i = 0; i < lanes; ++i) sums[i] += static_cast<double>(v[i]);
 }
 
 // Sums of a wide row, to be folded into those of its channels.
@@ -181,6 +185,7 @@ void add_gradient_sums(int64_t rows, int64_t channels, const float* x, const Nor
         PCQAT_UNROLL for (int v = 0; v < V; ++v) {
           const int64_t i = row * channels + c + v * kLanes;
           const Vec value = access.load(x + i);
+          __builtin_prefetch(x + i + kBlockRows * channels);
           const Vec g = passing(fma(value, factor[v], offset[v]), low, high, access.load(dy + i));
           total[v] += g;
           weighted[v] = fma(g, value - center[v], weighted[v]);
