@@ -15,18 +15,24 @@ constexpr int64_t kChunkElements = 16384;
 // Multiply-adds of a matrix product that make a chunk worth handing to a thread: some microseconds.
 constexpr int64_t kChunkProducts = 500'000;
 
+// `total` items in chunks of about equal size, each but the last a whole number of steps.
 struct Chunks {
-  int64_t total, size, count;
-  int64_t begin(int64_t chunk) const { return chunk * size; }
-  int64_t end(int64_t chunk) const { return std::min(total, (chunk + 1) * size); }
+  int64_t total, count, step;
+  int64_t begin(int64_t chunk) const { return std::min(total, chunk * steps() / count * step); }
+  int64_t end(int64_t chunk) const { return begin(chunk + 1); }
   int64_t length(int64_t chunk) const { return end(chunk) - begin(chunk); }
+  // The same of what each item consists of.
+  Chunks of(int64_t parts) const { return {total * parts, count, step * parts}; }
+
+ private:
+  int64_t steps() const { return (total + step - 1) / step; }
 };
 
 // At least `smallest` items a chunk (a multiple of `step` items), at most kMaxChunks chunks.
 inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
   const int64_t size = std::max({smallest, (total + kMaxChunks - 1) / kMaxChunks, int64_t{1}});
   const int64_t rounded = (size + step - 1) / step * step;
-  return {total, rounded, (total + rounded - 1) / rounded};
+  return {total, (total + rounded - 1) / rounded, step};
 }
 
 }  // namespace pcqat

@@ -60,9 +60,7 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   const LayerInput input = settle_patches(g, rows, x, context);
   const int64_t block = block_pixels(g);
   if (reads_in_place(g)) {
-    Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1);
-    chunks.total *= g.out_w;
-    chunks.size *= g.out_w;
+    const Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1).of(g.out_w);
     write_output(chunks, kRowsInPlace * g.out_w, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
       conv_rows(g, first / g.out_w, count / g.out_w, input.x, b, bias, activation, memory.values + worker * block * size, y, kernels);
     });

@@ -181,10 +181,7 @@ class Products {
 Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
   const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
   const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
-  Chunks chunks = chunks_of(total, smallest, is_pointwise(g) ? 24 : 1);
-  chunks.total *= unit;
-  chunks.size *= unit;
-  return chunks;
+  return chunks_of(total, smallest, is_pointwise(g) ? 24 : 1).of(unit);
 }
 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
@@ -219,9 +216,9 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
       }
       if (targets.sums != nullptr && is_pointwise(g)) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
       if (targets.d_kernel != nullptr) {
+        const Upcoming next_x = targets.dx == nullptr ? next_d : upcoming_rows(g, x, after, next);
         if (gradient.delayed != nullptr) next_d.data = gradient.delayed->x + after * out;
-        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker,
-                        upcoming_rows(g, x, after, next), next_d);
+        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker, next_x, next_d);
       }
       if (targets.d_bias != nullptr) {
         context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);

@@ -213,7 +213,7 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x,
   const int64_t in_line = g.in_w * g.out_c, out_line = g.out_w * g.out_c;
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / out_line + 1);
-  if (statistics != nullptr) statistics->chunks = {chunks.total * g.out_w, chunks.size * g.out_w, chunks.count};
+  if (statistics != nullptr) statistics->chunks = chunks.of(g.out_w);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     LineBuffer in = input_buffer(g, memory, worker);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {

@@ -12,7 +12,7 @@ namespace pcqat {
 
 // Sums per chunk and channel, taken relative to the chunk's first row, so that a large mean does not drown the variance.
 struct OutputStatistics {
-  Chunks chunks{0, 0, 0};  // of rows; whoever takes the sums sets them
+  Chunks chunks{0, 0, 1};  // of rows; whoever takes the sums sets them
   double* sum = nullptr;
   double* squares = nullptr;
   float* low = nullptr;
