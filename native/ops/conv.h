@@ -56,6 +56,7 @@ size_t depthwise_workspace(const ConvGeometry& g, int64_t max_rows, int threads)
 void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const float* bias,
                        Activation activation, float* y, OutputStatistics* statistics, const Context& context);
 // All gradients at once, some lines at a time.
+size_t depthwise_backward_workspace(const ConvGeometry& g, int64_t max_rows, int threads);
 void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, const float* kernel, const OutputGradient& gradient,
                         const ConvGradients& targets, const Context& context);
 

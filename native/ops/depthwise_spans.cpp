@@ -28,8 +28,9 @@ DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int64_t col
     : rows_{g.kernel_h, g.stride_h, g.pad_top, g.dilation_h, backward ? g.out_h : g.in_h, backward ? g.in_h : g.out_h, backward},
       columns_{g.kernel_w, g.stride_w, g.pad_left, g.dilation_w, backward ? g.out_w : g.in_w, backward ? g.in_w : g.out_w, backward},
       layout_(layout_of(rows_, columns_, g.out_c, columns)) {
-  spans_ = workspace.take<DepthwiseSpan>(count());
-  offsets_ = workspace.take<int64_t>(2 * count() * g.kernel_h * g.kernel_w);
+  const int64_t kinds = rows_.step() * columns_.step();
+  spans_ = workspace.take<DepthwiseSpan>(kinds);
+  offsets_ = workspace.take<int64_t>(2 * kinds * g.kernel_h * g.kernel_w);
 }
 
 DepthwiseSpan DepthwiseSpans::make_span(int64_t row, int64_t column, int64_t* offsets) const {

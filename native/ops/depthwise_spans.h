@@ -29,6 +29,14 @@ struct Axis {
   int64_t source_step() const { return backward ? 1 : stride; }
 };
 
+// Where a span belongs.
+struct DepthwisePlace {
+  int64_t block, channel;  // of channels, and the first of them
+  int64_t line;            // source line that the span's offsets count from
+  int64_t pixel;           // its first target pixel
+  int64_t part, parts;     // how many spans came before, and how many there are
+};
+
 class DepthwiseSpans {
  public:
   // Plans its memory in the workspace; measures only when that has no memory. columns: channels of a block.
@@ -37,21 +45,25 @@ class DepthwiseSpans {
   void fill();
 
   const LineLayout& layout() const { return layout_; }  // of the source's lines
-  int64_t count() const { return rows_.step() * columns_.step(); }
   // Source lines that the target lines read.
   Lines sources(Lines lines) const { return rows_.sources(lines); }
-  // body(span, source line, target) for each span of target lines of an image, for a block of channels: the line that the span's offsets
-  // count from, and where its first target pixel lies in the image.
+  // body(span, place) for each span of each block of channels of the target lines of an image.
   template <typename Body>
-  void each(Lines lines, int64_t block, Body body) const {
-    const int64_t step = rows_.step(), kinds = columns_.step();
-    for (int64_t start = lines.first; start < std::min(lines.first + step, lines.end); ++start) {
-      for (int64_t column = 0; column < kinds; ++column) {
-        DepthwiseSpan span = spans_[start % step * kinds + column];
-        span.channels = layout_.channels_of(block);
-        span.rows = (lines.end - start + step - 1) / step;
-        body(span, rows_.sources({start, start + 1}).first,
-             (start * columns_.target_size + column) * layout_.channels + block * layout_.block);
+  void each(Lines lines, Body body) const {
+    const int64_t step = rows_.step(), kinds = columns_.step(), starts = std::min(step, lines.end - lines.first);
+    DepthwisePlace place{};
+    place.parts = layout_.blocks * starts * kinds;
+    for (place.block = 0; place.block < layout_.blocks; ++place.block) {
+      place.channel = place.block * layout_.block;
+      for (int64_t start = lines.first; start < lines.first + starts; ++start) {
+        place.line = rows_.sources({start, start + 1}).first;
+        for (int64_t column = 0; column < kinds; ++column, ++place.part) {
+          DepthwiseSpan span = spans_[start % step * kinds + column];
+          span.channels = layout_.channels_of(place.block);
+          span.rows = (lines.end - start + step - 1) / step;
+          place.pixel = start * columns_.target_size + column;
+          body(span, place);
+        }
       }
     }
   }
@@ -61,7 +73,7 @@ class DepthwiseSpans {
 
   Axis rows_, columns_;
   LineLayout layout_;
-  DepthwiseSpan* spans_;
+  DepthwiseSpan* spans_;  // by place in a step of rows and of columns
   int64_t* offsets_;
 };
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/gemm.h"
 #include "simd/f32_kernels.h"
 
 namespace pcqat {
@@ -27,6 +28,8 @@ struct LineLayout {
         blocks((channels + columns - 1) / columns) {}
   int64_t block_floats() const { return (before + width + after) * block; }
   int64_t floats() const { return blocks * block_floats(); }
+  // At least floats(), whatever an instruction set's blocks are.
+  int64_t most_floats() const { return packed_floats(before + width + after, channels); }
   int64_t channels_of(int64_t index) const { return std::min(block, channels - index * block); }
 };
 

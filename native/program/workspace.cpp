@@ -79,7 +79,12 @@ size_t Session::workspace_bytes() const {
     const ValueSpec& x = program_.values[in.input];
     switch (in.op) {
       case Op::conv2d: bytes = std::max(bytes, conv_workspace(i)); break;
-      case Op::depthwise_conv2d: bytes = std::max(bytes, depthwise_workspace(conv_geometry(program_, in), rows, threads)); break;
+      case Op::depthwise_conv2d: {
+        const ConvGeometry g = conv_geometry(program_, in);
+        bytes = std::max(
+            {bytes, depthwise_workspace(g, rows, threads), options_.training ? depthwise_backward_workspace(g, rows, threads) : size_t{0}});
+        break;
+      }
       case Op::conv2d_transpose: bytes = std::max(bytes, conv_transpose_workspace(transposed_geometry(program_, in), rows, threads)); break;
       case Op::multiply: bytes = std::max(bytes, channel_product_workspace(x.shape.back(), threads)); break;
       case Op::dense: bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads)); break;

@@ -194,7 +194,7 @@ void run(Checks& checks, const Case& c, Random& random) {
   });
   for (Sum& sum : y) sum.value = sum.value < 0 ? 0 : sum.value > 6 ? 6 : sum.value;
   const auto workspace = [&](int threads) {
-    return c.depthwise ? depthwise_workspace(g, c.rows, threads)
+    return c.depthwise ? std::max(depthwise_workspace(g, c.rows, threads), depthwise_backward_workspace(g, c.rows, threads))
                        : std::max(conv2d_workspace(g, threads), conv2d_backward_workspace(g, c.rows, true, threads));
   };
   const int64_t out_pixels = out_size / g.out_c;
