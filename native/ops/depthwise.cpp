@@ -28,12 +28,12 @@ DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int64_t columns, int t
 
 // The lines of the input that are read.
 void need(const LineLayout& layout, const LayerInput& x, int64_t image, Lines lines, LineBuffer& buffer, const Kernels& kernels) {
-  buffer.need(image, lines, [&](int64_t line, const RowBlocks& to) {
+  buffer.need(image, lines, [&](int64_t line, int64_t count, const RowBlocks& to) {
     const int64_t first = (image * layout.height + line) * layout.width;
     if (x.delayed != nullptr)
-      norm_output_rows(*x.delayed, first, layout.width, to, kernels);
+      norm_output_rows(*x.delayed, first, count * layout.width, to, kernels);
     else
-      copy_line(layout, x.x + first * layout.channels, to, *kernels.f32);
+      copy_lines(layout, x.x + first * layout.channels, count, to, *kernels.f32);
   });
 }
 

@@ -53,13 +53,13 @@ Lines hull(Lines a, Lines b) { return b.first == b.end ? a : Lines{std::min(a.fi
 
 void need(const LineLayout& layout, const OutputGradient& gradient, int64_t image, Lines lines, LineBuffer& buffer,
           const Kernels& kernels) {
-  buffer.need(image, lines, [&](int64_t line, const RowBlocks& to) {
+  buffer.need(image, lines, [&](int64_t line, int64_t count, const RowBlocks& to) {
     const int64_t first = (image * layout.height + line) * layout.width;
     const float* const dy = gradient.dy + first * layout.channels;
     if (gradient.delayed != nullptr)
-      norm_gradient_rows(*gradient.delayed, first, layout.width, dy, to, kernels);
+      norm_gradient_rows(*gradient.delayed, first, count * layout.width, dy, to, kernels);
     else
-      copy_line(layout, dy, to, *kernels.f32);
+      copy_lines(layout, dy, count, to, *kernels.f32);
   });
 }
 

@@ -18,14 +18,16 @@ LayerInput repeat_channels(const ConvGeometry& g, int64_t rows, const LayerInput
   return {repeated};
 }
 
-void copy_line(const LineLayout& layout, const float* line, const RowBlocks& to, const F32Kernels& kernels) {
-  if (layout.blocks == 1) {
-    std::copy(line, line + layout.width * layout.channels, to.data);
-    return;
-  }
-  for (int64_t block = 0; block < layout.blocks; ++block) {
-    const int64_t first = block * layout.block;
-    kernels.pack_panel(layout.width, layout.channels_of(block), line + first, layout.channels, to.data + block * to.block);
+void copy_lines(const LineLayout& layout, const float* lines, int64_t count, const RowBlocks& to, const F32Kernels& kernels) {
+  const int64_t floats = layout.width * layout.channels;
+  for (int64_t i = 0; i < count; ++i) {
+    const float* const line = lines + i * floats;
+    float* const target = to.data + i * to.line;
+    if (layout.blocks == 1) std::copy(line, line + floats, target);
+    for (int64_t block = 0; layout.blocks > 1 && block < layout.blocks; ++block) {
+      const int64_t first = block * layout.block;
+      kernels.pack_panel(layout.width, layout.channels_of(block), line + first, layout.channels, target + block * to.block);
+    }
   }
 }
 

@@ -28,8 +28,8 @@ inline int64_t repeated_floats(const ConvGeometry& g, int64_t rows) { return rep
 // x, or in `repeated` that of more channels.
 LayerInput repeat_channels(const ConvGeometry& g, int64_t rows, const LayerInput& x, float* repeated, const Context& context);
 
-// A line of an image into a line of a buffer.
-void copy_line(const LineLayout& layout, const float* line, const RowBlocks& to, const F32Kernels& kernels);
+// Lines of an image into those of a buffer.
+void copy_lines(const LineLayout& layout, const float* lines, int64_t count, const RowBlocks& to, const F32Kernels& kernels);
 
 // Lines of images that are read or written next: at most `count` of them, from line `first` on, counted over all images.
 struct NextLines {

@@ -46,8 +46,8 @@ class LineBuffer {
     }
   }
 
-  // Before at(): the lines that will be asked for. compute(line, to) is called for those of the image that are not there. Calls go from the
-  // top of an image to its bottom.
+  // Before at(): the lines that will be asked for. compute(line, count, to) is called for those of the image that are not there. Calls go
+  // from the top of an image to its bottom.
   template <typename Compute>
   void need(int64_t image, Lines lines, Compute&& compute) {
     if (image != image_ || lines.first < held_.first || lines.first >= held_.end) held_ = {lines.first, lines.first};
@@ -57,13 +57,20 @@ class LineBuffer {
       std::memmove(memory_, memory_ + (lines.first - held_.first) * size, sizeof(float) * (held_.end - lines.first) * size);
       held_.first = lines.first;
     }
-    for (; held_.end < lines.end; ++held_.end) {
+    const auto fill_to = [&](int64_t end, bool inside) {
+      if (end <= held_.end) return;
       float* const to = memory_ + (held_.end - held_.first) * size;
-      if (held_.end < 0 || held_.end >= layout_.height)
-        std::fill(to, to + size, 0.0f);
+      const int64_t count = end - held_.end;
+      if (inside)
+        compute(held_.end, count,
+                RowBlocks{to + layout_.before * layout_.block, layout_.block, layout_.block_floats(), layout_.width, size});
       else
-        compute(held_.end, RowBlocks{to + layout_.before * layout_.block, layout_.block, layout_.block_floats()});
-    }
+        std::fill(to, to + count * size, 0.0f);
+      held_.end = end;
+    };
+    fill_to(std::min<int64_t>(lines.end, 0), false);
+    fill_to(std::min(lines.end, layout_.height), true);
+    fill_to(lines.end, false);
   }
   // A block of a line, from its zeros on.
   const float* at(int64_t line, int64_t block) const {

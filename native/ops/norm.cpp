@@ -141,7 +141,9 @@ void norm_output_rows(const NormOutput& o, int64_t first, int64_t rows, const Ro
   const int64_t columns = kernels.f32->gemm_columns;
   for (int64_t c = 0; c < o.channels; c += columns) {
     const int64_t length = std::min(columns, o.channels - c);
-    for (int64_t row = 0; row < rows; ++row) std::fill_n(y.data + c / columns * y.block + row * y.row, length, 0.0f);
+    for (int64_t row = 0; row < rows; ++row) {
+      std::fill_n(y.data + c / columns * y.block + row / y.length * y.line + row % y.length * y.row, length, 0.0f);
+    }
   }
 }
 

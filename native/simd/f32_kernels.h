@@ -41,9 +41,11 @@ struct GemmBlock {
 
 // Where rows of channels are written, in blocks of `gemm_columns` channels: channel c of row i lies at
 // data[c / gemm_columns * block + i * row + c % gemm_columns]. That is a plain matrix with row = channels and block = gemm_columns.
+// Rows may form lines of `length` rows, which begin `line` floats apart.
 struct RowBlocks {
   float* data;
   int64_t row, block;
+  int64_t length = INT64_MAX, line = 0;
 };
 
 // Output pixels of a depthwise convolution that use the same `taps` of the kernel: `rows` of `pixels`, y_row and y_step apart. x_offset[t]

@@ -125,28 +125,61 @@ PCQAT_INLINE void targets_of(const RowBlocks& y, int64_t c, float* (&to)[V]) {
 }
 // The same rows, several of them as one, or from row `first` on.
 PCQAT_INLINE RowBlocks rows_from(const RowBlocks& y, int64_t first, int64_t repeats) {
+  if (first == 0 && repeats == 1) return y;
   float* const data = y.data + first * y.row;
   return repeats == 1 ? RowBlocks{data, y.row, y.block} : RowBlocks{data, y.row * repeats, kColumns};
+}
+
+// Where a row is written, from row to row.
+class RowOffset {
+ public:
+  PCQAT_INLINE RowOffset(const RowBlocks& y, int64_t row) : step_(y.row), jump_(y.line - y.length * y.row), length_(y.length) {
+    const int64_t line = row / y.length;
+    in_line_ = row - line * y.length;
+    offset_ = line * y.line + in_line_ * y.row;
+  }
+  PCQAT_INLINE operator int64_t() const { return offset_; }
+  PCQAT_INLINE void next() {
+    offset_ += step_;
+    if (++in_line_ < length_) return;
+    in_line_ = 0;
+    offset_ += jump_;
+  }
+
+ private:
+  int64_t step_, jump_, length_, in_line_, offset_;
+};
+
+// body(part of y, first row of it, rows) for lines whose rows follow one another: several of them may be joined there.
+template <typename Body>
+PCQAT_INLINE void each_joined(int64_t rows, int64_t channels, const RowBlocks& y, Body body) {
+  if (y.row != channels || y.length >= rows) return body(y, int64_t{0}, rows);
+  for (int64_t first = 0; first < rows; first += y.length) {
+    const int64_t count = rows - first < y.length ? rows - first : y.length;
+    body(RowBlocks{y.data + first / y.length * y.line, y.row, y.block}, first, count);
+  }
 }
 
 template <typename End>
 PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const End& end,
                                    const RowBlocks& y) {
   each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
+    const RowOffset start(y, from);
     for_channels(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec factor[V], offset[V];
       float* target[V];
       targets_of(y, c, target);
+      RowOffset written = start;
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
         factor[v] = access.load(scale + c + v * kLanes);
         offset[v] = access.load(shift + c + v * kLanes);
       }
-      for (int64_t row = from; row < to; ++row) {
+      for (int64_t row = from; row < to; ++row, written.next()) {
         PCQAT_UNROLL for (int v = 0; v < V; ++v) {
           const float* const at = x + row * channels + c + v * kLanes;
           __builtin_prefetch(at + kFloatsAhead);
-          access.store(target[v] + row * y.row, end(fma(access.load(at), factor[v], offset[v])));
+          access.store(target[v] + written, end(fma(access.load(at), factor[v], offset[v])));
         }
       }
     });
@@ -155,11 +188,13 @@ PCQAT_INLINE void scale_shift_rows(int64_t rows, int64_t channels, const float* 
 
 void scale_shift(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const Finish& finish,
                  const RowBlocks& y) {
-  each_wide(rows, channels, y.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
-    const Repeated factor(scale, channels, repeats), offset(shift, channels, repeats);
-    const RowBlocks to = rows_from(y, first, repeats);
-    with_finish(finish,
-                [&](const auto& end) { scale_shift_rows(count, repeats * channels, x + first * channels, factor, offset, end, to); });
+  each_joined(rows, channels, y, [&](const RowBlocks& part, int64_t begin, int64_t length) {
+    each_wide(length, channels, part.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
+      const Repeated factor(scale, channels, repeats), offset(shift, channels, repeats);
+      const RowBlocks to = rows_from(part, first, repeats);
+      const float* const from = x + (begin + first) * channels;
+      with_finish(finish, [&](const auto& end) { scale_shift_rows(count, repeats * channels, from, factor, offset, end, to); });
+    });
   });
 }
 
@@ -217,11 +252,13 @@ void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const No
                         const RowBlocks& dx) {
   const Vec low = splat(pass.low), high = splat(pass.high);
   each_rows(rows, kPassRows, [&](int64_t from, int64_t to) PCQAT_INLINE_LAMBDA {
+    const RowOffset start(dx, from);
     for_channels<kGradientGroup>(channels, [&](int64_t c, auto access, auto count) {
       constexpr int V = decltype(count)::value;
       Vec factor[V], begin[V], center[V], incline[V], level[V];
       float* target[V];
       targets_of(dx, c, target);
+      RowOffset written = start;
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
         const int64_t i = c + v * kLanes;
         factor[v] = access.load(n.scale + i);
@@ -230,14 +267,14 @@ void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const No
         incline[v] = access.load(n.slope + i);
         level[v] = access.load(n.offset + i);
       }
-      for (int64_t row = from; row < to; ++row) {
+      for (int64_t row = from; row < to; ++row, written.next()) {
         PCQAT_UNROLL for (int v = 0; v < V; ++v) {
           const int64_t i = row * channels + c + v * kLanes;
           const Vec value = access.load(x + i);
           const Vec g = passing(fma(value, factor[v], begin[v]), low, high, access.load(dy + i));
           __builtin_prefetch(x + i + kFloatsAhead);
           __builtin_prefetch(dy + i + kFloatsAhead);
-          access.store(target[v] + row * dx.row, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
+          access.store(target[v] + written, fma(g, factor[v], fma(value - center[v], incline[v], level[v])));
         }
       }
     });
@@ -246,12 +283,14 @@ void norm_gradient_rows(int64_t rows, int64_t channels, const float* x, const No
 
 void norm_gradient(int64_t rows, int64_t channels, const float* x, const float* scale, const float* shift, const float* mean,
                    const PassInterval& pass, const float* slope, const float* offset, const float* dy, const RowBlocks& dx) {
-  each_wide(rows, channels, dx.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
-    const int64_t at = first * channels;
-    const Repeated factor(scale, channels, repeats), begin(shift, channels, repeats), center(mean, channels, repeats),
-        incline(slope, channels, repeats), level(offset, channels, repeats);
-    norm_gradient_rows(count, repeats * channels, x + at, {factor, begin, center, incline, level}, pass, dy + at,
-                       rows_from(dx, first, repeats));
+  each_joined(rows, channels, dx, [&](const RowBlocks& part, int64_t start, int64_t length) {
+    each_wide(length, channels, part.row == channels, [&](int64_t first, int64_t count, int64_t repeats) {
+      const int64_t at = (start + first) * channels;
+      const Repeated factor(scale, channels, repeats), begin(shift, channels, repeats), center(mean, channels, repeats),
+          incline(slope, channels, repeats), level(offset, channels, repeats);
+      norm_gradient_rows(count, repeats * channels, x + at, {factor, begin, center, incline, level}, pass, dy + at,
+                         rows_from(part, first, repeats));
+    });
   });
 }
 
