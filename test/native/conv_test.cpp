@@ -313,6 +313,10 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(9, 60, 2, 40, 4, 5, 1, 1, 2, 1, 3, 4, 2, 2), 3, false}, random);
   run(checks, {geometry(3, 40, 5, 37, 1, 3, 1, 1, 1, 1, 2, 2, 1, 1), 11, false}, random);
   run(checks, {geometry(20, 36, 12, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 5, false}, random);
+  // Windows that mostly lie partly beside the image; several pieces of it, padding wider than the image, a stride beyond it.
+  run(checks, {geometry(400, 7, 2, 20, 5, 6, 2, 2, 2, 1, 3, 4, 3, 2), 2, false}, random);
+  run(checks, {geometry(10, 3, 2, 20, 3, 8, 1, 1, 1, 1, 2, 2, 9, 9), 3, false}, random);
+  run(checks, {geometry(5, 4, 2, 3, 3, 6, 1000000000, 1000000000, 1, 1, 1, 1, 1, 1), 2, false}, random);
   run_random(checks, false, 2);
 }
 
