@@ -61,10 +61,9 @@ class Following {
   Streams streams_;
 };
 
-// The first two lines of rows `stride` apart.
-inline Streams two_lines(const float* row, int64_t stride) {
-  const int64_t step = stride * static_cast<int64_t>(sizeof(float));
-  return {{reinterpret_cast<uintptr_t>(row), step}, {reinterpret_cast<uintptr_t>(row) + 64, step}};
+// One line of rows `stride` apart.
+inline Stream line_of_rows(const float* row, int64_t stride) {
+  return {reinterpret_cast<uintptr_t>(row), stride * static_cast<int64_t>(sizeof(float))};
 }
 
 template <typename Product>
@@ -107,7 +106,9 @@ void gemm(const GemmBlock& block) {
       for (int64_t i = 0; i < g.m; i += tile_rows) {
         // The panel that is packed next has its rows on many pages: no processor follows them by itself.
         const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
-        multiply(i, j, pack ? panel : panel_at(j), pack && i == 0 ? two_lines(next, block.b_k) : following.share(depth));
+        Streams streams = following.share(depth);
+        if (pack && i < kVectors * kRows) streams.second = line_of_rows(next + i / kRows * kLanes, block.b_k);
+        multiply(i, j, pack ? panel : panel_at(j), streams);
       }
     }
   }
