@@ -61,9 +61,12 @@ class Following {
   Streams streams_;
 };
 
-// One line of rows `stride` apart.
-inline Stream line_of_rows(const float* row, int64_t stride) {
-  return {reinterpret_cast<uintptr_t>(row), stride * static_cast<int64_t>(sizeof(float))};
+// Fetches rows of the panel that is packed next into the second-level cache. They lie on many pages: no processor follows them by itself.
+inline void fetch_panel_rows(const float* row, int64_t rows, int64_t stride) {
+  constexpr int64_t kLineFloats = 16;
+  for (int64_t l = 0; l < rows; ++l, row += stride) {
+    for (int64_t column = 0; column < kColumns; column += kLineFloats) __builtin_prefetch(row + column, 0, 2);
+  }
 }
 
 template <typename Product>
@@ -103,12 +106,11 @@ void gemm(const GemmBlock& block) {
     }
     for (int64_t j = 0; j < g.n; j += kColumns) {
       if (pack) pack_panel(depth, columns_at(j), panel_at(j), block.b_k, panel);
-      for (int64_t i = 0; i < g.m; i += tile_rows) {
-        // The panel that is packed next has its rows on many pages: no processor follows them by itself.
-        const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
-        Streams streams = following.share(depth);
-        if (pack && i < kVectors * kRows) streams.second = line_of_rows(next + i / kRows * kLanes, block.b_k);
-        multiply(i, j, pack ? panel : panel_at(j), streams);
+      const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
+      const int64_t share = (depth * tile_rows + g.m - 1) / g.m;  // a few rows for each tile: more at once would wait for memory
+      for (int64_t i = 0, l = 0; i < g.m; i += tile_rows, l += share) {
+        if (pack && l < depth) fetch_panel_rows(next + l * block.b_k, depth - l < share ? depth - l : share, block.b_k);
+        multiply(i, j, pack ? panel : panel_at(j), following.share(depth));
       }
     }
   }
