@@ -67,8 +67,7 @@ class Layer {
         workspace_(std::max(conv2d_workspace(g_, threads), conv2d_backward_workspace(g_, rows_, false, threads))) {
     const int64_t in = rows_ * g_.in_h * g_.in_w * g_.in_c, out = rows_ * g_.out_h * g_.out_w * g_.out_c;
     const int64_t weights = g_.kernel_h * g_.kernel_w * g_.in_c * g_.out_c;
-    for (int64_t i = 0; i < sets; ++i)
-      sets_.push_back(std::unique_ptr<Operands>(new Operands{Values(in), Values(weights), Values(out), Values(in), Values(weights)}));
+    for (int64_t i = 0; i < sets; ++i) sets_.push_back({Values(in), Values(weights), Values(out), Values(in), Values(weights)});
   }
 
   // Milliseconds of a pass, mean of `repeat` in a row after one more; every pass takes the next operands.
@@ -81,7 +80,7 @@ class Layer {
 
  private:
   void pass(const std::string& form, ThreadPool& pool) {
-    const Operands& o = *sets_[turn_++ % sets_.size()];
+    const Operands& o = sets_[turn_++ % sets_.size()];
     const Context context{*find_kernels(nullptr), pool, workspace_.data()};
     if (form == "forward")
       return conv2d_forward(g_, rows_, {o.x.data()}, o.kernel.data(), nullptr, Activation::none, o.y.data(), nullptr, context);
@@ -93,7 +92,7 @@ class Layer {
   int64_t rows_;
   ConvGeometry g_;
   AlignedBuffer workspace_;
-  std::vector<std::unique_ptr<Operands>> sets_;
+  std::vector<Operands> sets_;
   size_t turn_ = 0;
 };
 

@@ -151,7 +151,7 @@ int64_t window_height(const ConvGeometry& g) { return (g.kernel_h - 1) * g.dilat
 bool pads_first(const ConvGeometry& g) {
   const Range inside = inside_columns(g);
   return g.dilation_w == 1 && g.kernel_w * g.in_c >= kPiece && 4 * (inside.end - inside.begin) < 3 * g.out_w &&
-         window_height(g) * padded_width(g) * g.in_c <= kPaddedFloats;
+         window_height(g) <= kPaddedFloats / (padded_width(g) * g.in_c);
 }
 
 // Rows [top, top + rows) of an image, zeros around it.

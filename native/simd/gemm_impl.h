@@ -71,6 +71,7 @@ inline void fetch_panel_rows(const float* row, int64_t rows, int64_t stride) {
 
 template <typename Product>
 void gemm(const GemmBlock& block) {
+  if (block.m == 0) return;
   alignas(64) float panel[kDepth * kColumns];
   GemmBlock g = block;
   // Rows of b in place that cross cache lines, or lie so far apart that they compete for the same ones, are worth a copy
