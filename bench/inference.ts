@@ -10,7 +10,7 @@ import { lower } from '#lib/train/lower.js';
 import { interleave, repeated, type Candidate } from './interleave.js';
 import { noiseBatch, qatModel, type Net } from './nets.js';
 import type { RivalPlan } from './plan.js';
-import { RivalWorker } from './rivals/worker.js';
+import { type BenchWorker, rivalWorker } from './worker.js';
 
 /** Inference of one network on one batch size. Milliseconds for the whole batch. */
 export interface InferenceRow {
@@ -46,7 +46,7 @@ const KERNELS = ['tflite-xnnpack', 'tflite-builtin'] as const;
 
 /** TFLite with one file ready to run; `undefined` and a note when it does not take part. */
 async function prepareTflite(
-  tflite: RivalWorker | undefined,
+  tflite: BenchWorker | undefined,
   file: string,
   batch: number,
   { threads, note }: RivalPlan,
@@ -78,7 +78,7 @@ async function measureNet(
   net: Net,
   batch: number,
   folder: string,
-  tflite: RivalWorker | undefined,
+  tflite: BenchWorker | undefined,
   plan: RivalPlan,
 ): Promise<InferenceResult> {
   const { threads, seconds } = plan;
@@ -130,7 +130,7 @@ export async function measureInference(plan: RivalPlan): Promise<InferenceResult
   const folder = await mkdtemp(join(tmpdir(), 'pcqat-bench-'));
   const results: InferenceResult[] = [];
   const { python } = plan;
-  const tflite = python?.packages.has('tensorflow') === true ? new RivalWorker(python.path, 'tflite_run.py') : undefined;
+  const tflite = python?.packages.has('tensorflow') === true ? rivalWorker(python.path, 'tflite_run.py') : undefined;
   try {
     for (const net of plan.nets) {
       const width = noiseBatch(net.make(), 1).x.length;

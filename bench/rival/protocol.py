@@ -1,4 +1,4 @@
-"""How a rival talks to the benchmark (bench/rivals/worker.ts): a JSON request a line on stdin, a JSON answer a line on stdout.
+"""How a rival talks to the benchmark (bench/worker.ts): a JSON request a line on stdin, a JSON answer a line on stdout.
 
 A request is `{"do": name, ...}`, an answer `{"ok": value}` or `{"error": text}`.
 """

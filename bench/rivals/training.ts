@@ -1,7 +1,7 @@
 import type { Candidate } from '../interleave.js';
 import type { RivalNet } from './layers.js';
 import type { Python } from './python.js';
-import { RivalError, RivalWorker } from './worker.js';
+import { type BenchWorker, rivalWorker, WorkerError } from '../worker.js';
 
 /** A framework that trains the same networks. */
 interface TrainingRival {
@@ -54,7 +54,7 @@ export interface RivalTask {
 
 /** A rival ready to train, and what it says of itself. */
 interface Started {
-  readonly worker: RivalWorker;
+  readonly worker: BenchWorker;
   readonly version: string;
   readonly trainable: number;
 }
@@ -65,7 +65,7 @@ async function start(
   { net, batch, threads }: RivalTask,
   env: Readonly<Record<string, string>>,
 ): Promise<Started> {
-  const worker = new RivalWorker(python.path, script, { ...KEEP_MEMORY, OMP_NUM_THREADS: String(threads), ...env });
+  const worker = rivalWorker(python.path, script, { ...KEEP_MEMORY, OMP_NUM_THREADS: String(threads), ...env });
   try {
     const answer = await worker.request('prepare', { ...net, ...options, batch, threads }, PREPARE_SECONDS);
     return { worker, ...(answer as { version: string; trainable: number }) };
@@ -91,7 +91,7 @@ async function startOrFallBack(
       note(`  ${name} runs ${one.meaning}: ${problem}`);
       return { ...started, version: `${started.version} ${one.meaning}` };
     } catch (error) {
-      if (!(error instanceof RivalError)) throw error;
+      if (!(error instanceof WorkerError)) throw error;
       problem = error.message;
     }
   }
@@ -105,7 +105,7 @@ async function startOrFallBack(
  * @throws Error when a rival's network has another number of trainable parameters than ours: it would be another network.
  */
 export async function prepareRivals(python: Python | undefined, task: RivalTask, note: (text: string) => void): Promise<PreparedRivals> {
-  const workers: RivalWorker[] = [];
+  const workers: BenchWorker[] = [];
   const stop = (): void => workers.forEach((worker) => worker.stop());
   const candidates: Candidate[] = [];
   const versions: Record<string, string> = {};

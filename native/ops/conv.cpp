@@ -50,8 +50,8 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   Carver workspace(context.workspace);
   const ConvMemory memory = plan(g, context.pool.threads(), workspace);
   const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), out = g.out_c;
-  const bool few = is_pointwise(g) && pixels <= kFewRows;
-  const RightSide b = few ? in_place(kernel, out, context) : pack(size, out, kernel, false, memory.packed, context);
+  const bool as_it_is = is_pointwise(g) && !is_worth_packing(pixels, out);
+  const RightSide b = as_it_is ? in_place(kernel, out, context) : pack(size, out, kernel, false, memory.packed, context);
   if (is_pointwise(g) && out > pixels) {  // cut along the columns
     chunked_gemm(pixels, out, size, {settle(x, pixels, context), size, 1}, b, bias, activation, y, context);
     if (statistics != nullptr) take_statistics(pixels, out, y, statistics, context);

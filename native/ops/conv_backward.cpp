@@ -1,6 +1,7 @@
 // All gradients of a conv2d in one walk over the gradient of its output.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "carver.h"
 #include "ops/chunks.h"
@@ -21,14 +22,33 @@ namespace {
 // With more weights, partial sums of their gradient cost more than walking twice.
 constexpr int64_t kFewWeights = 131072;
 constexpr int64_t kMostPartials = 16;
-// The part of a large kernel's gradient that a thread computes at once. A column panel of the output's gradient is packed anew for every
-// part, which this many rows make up for.
-constexpr int64_t kKernelRows = 264, kKernelColumns = 128;
+// With fewer pixels in a partial sum, adding these up costs more than walking twice.
+constexpr int64_t kPixelsOfPartial = 128;
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
 int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials); }
 
 bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
+
+// Pixels up to which a pointwise convolution is walked twice.
+int64_t most_pixels_twice(const ConvGeometry& g) {
+  return has_few_weights(g) ? most_partials(g) * kPixelsOfPartial : std::numeric_limits<int64_t>::max();
+}
+
+// The part of a kernel's gradient that a thread computes at once, when no pixels are cut.
+struct KernelPart {
+  int64_t rows, columns;
+};
+// At least eight parts where rows are left to cut, but no shorter ones: a column panel of the output's gradient is packed anew for every
+// part, which its rows make up for.
+KernelPart kernel_part_of(int64_t size, int64_t out) {
+  constexpr int64_t kMostRows = 528, kFewestRows = 72, kMostColumns = 64, kFewestColumns = 32, kParts = 8;
+  KernelPart part{kMostRows, kMostColumns};
+  const auto parts = [&] { return ((size + part.rows - 1) / part.rows) * ((out + part.columns - 1) / part.columns); };
+  if (parts() < kParts) part.columns = kFewestColumns;
+  while (parts() < kParts && part.rows > kFewestRows) part.rows = (part.rows / 2 + 11) / 12 * 12;
+  return part;
+}
 
 int64_t pairs(int64_t n) { return (n + 1) / 2; }
 
@@ -54,11 +74,11 @@ struct BackwardMemory {
 BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads, Carver& workspace) {
   const int64_t size = patch_size(g), block = block_rows(g);
   const bool few = has_few_weights(g);
-  const int64_t all_pairs = pairs(rows * g.out_h * g.out_w) * (size + g.out_c);
+  const int64_t all_pairs = pairs(std::min(rows * g.out_h * g.out_w, most_pixels_twice(g))) * (size + g.out_c);
   BackwardMemory memory;
   memory.packed = workspace.take<float>(packed_floats(g.out_c, size));
   memory.weights = workspace.take<uint32_t>(bf16 ? size * pairs(g.out_c) : 0);
-  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few || !is_pointwise(g) ? 0 : all_pairs));
+  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), is_pointwise(g) ? all_pairs : 0));
   memory.gradient = workspace.take<float>(threads * block * g.out_c);
   memory.values = workspace.take<float>(threads * block * size);
   memory.partials = workspace.take<float>(few || !is_pointwise(g) ? most_partials(g) * size * g.out_c : 0);
@@ -136,11 +156,14 @@ class Products {
       right = as_floats(dy_pairs);
     }
     const int64_t k = bf16_ ? pairs(count) : count;
-    const int64_t row_parts = (size_ + kKernelRows - 1) / kKernelRows, column_parts = (out_ + kKernelColumns - 1) / kKernelColumns;
+    const KernelPart most = kernel_part_of(size_, out_);
+    const int64_t row_parts = (size_ + most.rows - 1) / most.rows, column_parts = (out_ + most.columns - 1) / most.columns;
     context_.pool.parallel_for(row_parts * column_parts, [&](int64_t part) {
-      const int64_t row = part / column_parts * kKernelRows, column = part % column_parts * kKernelColumns;
-      multiply(kernel_part(row, std::min(kKernelRows, size_ - row), column, std::min(kKernelColumns, out_ - column), k, left, right, false,
-                           sum));
+      const int64_t row = part / column_parts * most.rows, column = part % column_parts * most.columns;
+      GemmBlock block =
+          kernel_part(row, std::min(most.rows, size_ - row), column, std::min(most.columns, out_ - column), k, left, right, false, sum);
+      block.instead_of_a = block.instead_of_b = nothing_upcoming(sum);
+      multiply(block);
     });
   }
 
@@ -178,10 +201,10 @@ class Products {
 
 // Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
 // At most `most` of them.
-Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, const F32Kernels& kernels) {
   const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
   const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
-  return chunks_of(total, smallest, is_pointwise(g) ? 24 : 1).of(unit);
+  return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1).of(unit);
 }
 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
@@ -189,7 +212,7 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), pixels = rows * g.out_h * g.out_w;
   const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
-  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks);
+  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, *context.kernels.f32);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
@@ -243,7 +266,7 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
   const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w, block = block_rows(g);
   const float* const x = input.delayed == nullptr ? input.x : input.settled;
   const float* const dy = gradient.delayed == nullptr ? gradient.dy : gradient.settled;
-  const Chunks chunks = chunks_of(pixels, block, block);
+  const Chunks chunks = chunks_of(pixels, kChunkProducts / (size * out) + 1, 24);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     if (targets.sums != nullptr) targets.sums->start(chunk);
@@ -282,9 +305,10 @@ void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, c
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
-  if (has_few_weights(g)) return walk(g, rows, settle_patches(g, rows, x, context), gradient, targets, products, memory, context);
-  if (is_pointwise(g)) {
+  if (is_pointwise(g) && rows * g.out_h * g.out_w <= most_pixels_twice(g)) {
     walk_twice(g, rows, x, gradient, targets, products, memory, context);
+  } else if (has_few_weights(g)) {
+    walk(g, rows, settle_patches(g, rows, x, context), gradient, targets, products, memory, context);
   } else {
     const LayerInput input = settle_patches(g, rows, x, context);
     const OutputGradient settled{settle(gradient, rows * g.out_h * g.out_w, context)};

@@ -3,6 +3,7 @@
 
 #include "ops/common.h"
 #include "ops/matmul.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
 
@@ -16,11 +17,18 @@ struct RightSide {
   bool padded;
 };
 
-// Up to this many rows of the left-hand side, the right-hand one is not worth packing.
-constexpr int64_t kFewRows = 64;
+// Whether the right-hand side of m rows and n columns is worth packing: not for few rows, nor where chunked_gemm cuts along the columns, as
+// every chunk then packs its own.
+inline bool is_worth_packing(int64_t m, int64_t n) {
+  constexpr int64_t kFewRows = 64;
+  return m > kFewRows && m >= n;
+}
 RightSide in_place(const float* b, int64_t n, const Context& context);
 // Packs b [k, n], or its transpose stored [n, k], into column panels.
 RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context);
+
+// Upcoming memory of a block that no other follows in memory: fetching what does would be in the way. `any`: memory that is in use anyway.
+inline Upcoming nothing_upcoming(const float* any) { return {any, 0}; }
 
 // c[m,n] = a · b with a(i, l) = a[i * a_row + l * a_k], then bias and activation, cut into chunks of rows or of
 // columns, whichever are more.

@@ -61,22 +61,37 @@ void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const Righ
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t begin = chunks.begin(chunk), length = chunks.length(chunk);
     const int64_t i = by_columns ? 0 : begin, j = by_columns ? begin : 0;
-    kernels.gemm({by_columns ? m : length, by_columns ? length : n, k, a.data + i * a.row, a.row, a.k,
-                  b.data + j / kernels.gemm_columns * b.panel, b.row, b.panel, b.padded, c + i * n + j, n, false,
-                  bias == nullptr ? nullptr : bias + j, activation_low(activation), activation_high(activation)});
+    GemmBlock block{by_columns ? m : length,
+                    by_columns ? length : n,
+                    k,
+                    a.data + i * a.row,
+                    a.row,
+                    a.k,
+                    b.data + j / kernels.gemm_columns * b.panel,
+                    b.row,
+                    b.panel,
+                    b.padded,
+                    c + i * n + j,
+                    n,
+                    false,
+                    bias == nullptr ? nullptr : bias + j,
+                    activation_low(activation),
+                    activation_high(activation)};
+    if (by_columns || a.k != 1) block.instead_of_a = block.instead_of_b = nothing_upcoming(a.data);
+    kernels.gemm(block);
   });
 }
 
 size_t matmul_workspace(const MatmulShape& s, int) {
   Carver workspace(nullptr);
-  if (s.transpose_b || s.m > kFewRows) workspace.take<float>(packed_floats(s.k, s.n));
+  if (s.transpose_b || is_worth_packing(s.m, s.n)) workspace.take<float>(packed_floats(s.k, s.n));
   return workspace.used();
 }
 
 void matmul(const MatmulShape& s, const float* a, const float* b, const float* bias, Activation activation, float* c,
             const Context& context) {
   const LeftSide left = s.transpose_a ? LeftSide{a, 1, s.m} : LeftSide{a, s.k, 1};
-  const RightSide right = s.transpose_b || s.m > kFewRows
+  const RightSide right = s.transpose_b || is_worth_packing(s.m, s.n)
                               ? pack(s.k, s.n, b, s.transpose_b, static_cast<float*>(context.workspace), context)
                               : in_place(b, s.n, context);
   chunked_gemm(s.m, s.n, s.k, left, right, bias, activation, c, context);

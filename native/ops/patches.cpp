@@ -142,6 +142,50 @@ void copy_windows(const ConvGeometry& g, const float* x, const Pixel& pixel, int
   }
 }
 
+// Where many windows lie partly beside the image, its rows are copied between zeros first, as many as this memory holds.
+constexpr int64_t kPaddedFloats = 4096;
+
+int64_t padded_width(const ConvGeometry& g) { return (g.out_w - 1) * g.stride_w + g.kernel_w; }
+int64_t window_height(const ConvGeometry& g) { return (g.kernel_h - 1) * g.dilation_h + 1; }
+
+bool pads_first(const ConvGeometry& g) {
+  const Range inside = inside_columns(g);
+  return g.dilation_w == 1 && g.kernel_w * g.in_c >= kPiece && 4 * (inside.end - inside.begin) < 3 * g.out_w &&
+         window_height(g) <= kPaddedFloats / (padded_width(g) * g.in_c);
+}
+
+// Rows [top, top + rows) of an image, zeros around it.
+void pad_rows(const ConvGeometry& g, const float* image, int64_t top, int64_t rows, float* padded) {
+  const int64_t width = padded_width(g), begin = std::min(g.pad_left, width), end = std::min(g.pad_left + g.in_w, width);
+  for (int64_t row = top; row < top + rows; ++row, padded += width * g.in_c) {
+    if (row < 0 || row >= g.in_h) {
+      clear(width * g.in_c, padded);
+      continue;
+    }
+    clear(begin * g.in_c, padded);
+    copy(image + row * g.in_w * g.in_c, (end - begin) * g.in_c, padded + begin * g.in_c);
+    clear((width - end) * g.in_c, padded + end * g.in_c);
+  }
+}
+
+void gather_padded(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
+  float padded[kPaddedFloats];
+  const int64_t width = padded_width(g), most_lines = kPaddedFloats / (width * g.in_c);
+  const int64_t most_rows = (most_lines - window_height(g)) / g.stride_h + 1;
+  while (count > 0) {
+    const Pixel pixel(g, first);
+    const int64_t rows = std::min({most_rows, g.out_h - pixel.row, (pixel.column + count - 1) / g.out_w + 1});
+    const int64_t pixels = std::min(count, rows * g.out_w - pixel.column), lines = (rows - 1) * g.stride_h + window_height(g);
+    pad_rows(g, x + pixel.image * g.in_h * g.in_w * g.in_c, pixel.row * g.stride_h - g.pad_top, lines, padded);
+    const ConvGeometry piece{lines,      width,      g.in_c,     rows, g.out_w, g.out_c,      g.kernel_h,
+                             g.kernel_w, g.stride_h, g.stride_w, 0,    0,       g.dilation_h, 1};
+    gather_patches(piece, padded, pixel.column, pixels, patches);
+    first += pixels;
+    count -= pixels;
+    patches += pixels * patch_size(g);
+  }
+}
+
 }  // namespace
 
 Range inside_columns(const ConvGeometry& g) {
@@ -156,6 +200,7 @@ Range inside_rows(const ConvGeometry& g, int64_t top) {
 }
 
 void gather_patches(const ConvGeometry& g, const float* x, int64_t first, int64_t count, float* patches) {
+  if (pads_first(g)) return gather_padded(g, x, first, count, patches);
   const int64_t size = patch_size(g), length = g.kernel_w * g.in_c;
   const Range inside = inside_columns(g);
   const bool side_by_side = length >= kPiece;

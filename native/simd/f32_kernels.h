@@ -31,8 +31,8 @@ struct GemmBlock {
   // With several parts, a row of a is that many stretches of part_k floats, a_part apart: the rows of a window in an image. Then a_k is 1,
   // b is padded, and k = parts part_k at most 320.
   int64_t parts = 1, part_k = 0, a_part = 0;
-  // What is fetched into the cache meanwhile. Null: what follows a, and what follows c or, where a is a transpose, b. A hint only: a
-  // processor may ignore it.
+  // What is fetched into the cache meanwhile; without floats, nothing. Null: what follows a, and what follows c or, where a is a transpose,
+  // b. A hint only: a processor may ignore it.
   Upcoming instead_of_a{}, instead_of_b{};
   // Products of codes only (simd/product_kernels.h): c = (sum - correction[j]) * scale[j], before the bias.
   const float* scale = nullptr;

@@ -34,8 +34,8 @@ constexpr int64_t kStepsAhead = 1024;
 class Following {
  public:
   // `ahead`: rows between those of a tile and those fetched meanwhile.
-  Following(const GemmBlock& g, int64_t ahead) {
-    const int64_t steps = (g.m + kRows - 1) / kRows * ((g.n + kColumns - 1) / kColumns) * g.k;
+  Following(const GemmBlock& g, int64_t tile_rows, int64_t ahead) {
+    const int64_t steps = (g.m + tile_rows - 1) / tile_rows * ((g.n + kColumns - 1) / kColumns) * g.k;
     if (steps == 0) return;
     if (g.a_k == 1) {
       if (g.a_row == g.k) streams_.first = stream(g.a, ahead * g.k, g.m * g.k, steps);
@@ -61,14 +61,17 @@ class Following {
   Streams streams_;
 };
 
-// The first two lines of rows `stride` apart.
-inline Streams two_lines(const float* row, int64_t stride) {
-  const int64_t step = stride * static_cast<int64_t>(sizeof(float));
-  return {{reinterpret_cast<uintptr_t>(row), step}, {reinterpret_cast<uintptr_t>(row) + 64, step}};
+// Fetches rows of the panel that is packed next into the second-level cache. They lie on many pages: no processor follows them by itself.
+inline void fetch_panel_rows(const float* row, int64_t rows, int64_t stride) {
+  constexpr int64_t kLineFloats = 16;
+  for (int64_t l = 0; l < rows; ++l, row += stride) {
+    for (int64_t column = 0; column < kColumns; column += kLineFloats) __builtin_prefetch(row + column, 0, 2);
+  }
 }
 
 template <typename Product>
 void gemm(const GemmBlock& block) {
+  if (block.m == 0) return;
   alignas(64) float panel[kDepth * kColumns];
   GemmBlock g = block;
   // Rows of b in place that cross cache lines, or lie so far apart that they compete for the same ones, are worth a copy
@@ -82,30 +85,33 @@ void gemm(const GemmBlock& block) {
   const bool by_rows = !pack && pass_depth * g.n <= kCachedFloats;
   // Where a row of tiles is done at once, what follows are the next ones.
   const int64_t row_steps = (g.n + kColumns - 1) / kColumns * g.k;
-  const int64_t near = row_steps == 0 ? 0 : (kStepsAhead + row_steps - 1) / row_steps * kRows;
-  Following following(block, by_rows && passes == 1 ? near : g.m);
+  // A step of the tile fetches a line: enough of them for the rows of c that follow.
+  const int64_t tile_rows = g.n <= kLanes && kNarrowRows * g.n <= g.k * kLanes ? kNarrowRows : kRows;
+  const int64_t near = row_steps == 0 ? 0 : (kStepsAhead + row_steps - 1) / row_steps * tile_rows;
+  Following following(block, tile_rows, by_rows && passes == 1 ? near : g.m);
   for (int64_t pass = 0, done = 0; pass < passes; ++pass, done += pass_depth) {
     const int64_t depth = g.k - done < pass_depth ? g.k - done : pass_depth;
     const bool last = done + depth >= g.k, accumulate = g.accumulate || done > 0;
     const auto columns_at = [&](int64_t j) { return g.n - j < kColumns ? g.n - j : kColumns; };
     const auto panel_at = [&](int64_t j) { return block.b + j / kColumns * block.b_panel + done * block.b_k; };
     const auto multiply = [&](int64_t i, int64_t j, const float* b, const Streams& streams) {
-      const int64_t rows = g.m - i < kRows ? g.m - i : kRows, columns = columns_at(j);
+      const int64_t rows = g.m - i < tile_rows ? g.m - i : tile_rows, columns = columns_at(j);
       const Tile tile = tile_of<Product>(rows, columns);
       tile(g, depth, g.a + i * g.a_row + done * g.a_k, b, j, columns, accumulate, last, g.c + i * g.c_row + j, streams);
     };
     if (by_rows) {
-      for (int64_t i = 0; i < g.m; i += kRows) {
+      for (int64_t i = 0; i < g.m; i += tile_rows) {
         for (int64_t j = 0; j < g.n; j += kColumns) multiply(i, j, panel_at(j), following.share(depth));
       }
       continue;
     }
     for (int64_t j = 0; j < g.n; j += kColumns) {
       if (pack) pack_panel(depth, columns_at(j), panel_at(j), block.b_k, panel);
-      for (int64_t i = 0; i < g.m; i += kRows) {
-        // The panel that is packed next has its rows on many pages: no processor follows them by itself.
-        const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
-        multiply(i, j, pack ? panel : panel_at(j), pack && i == 0 ? two_lines(next, block.b_k) : following.share(depth));
+      const float* next = j + kColumns < g.n ? panel_at(j + kColumns) : block.b + (done + depth) * block.b_k;
+      const int64_t share = (depth * tile_rows + g.m - 1) / g.m;  // a few rows for each tile: more at once would wait for memory
+      for (int64_t i = 0, l = 0; i < g.m; i += tile_rows, l += share) {
+        if (pack && l < depth) fetch_panel_rows(next + l * block.b_k, depth - l < share ? depth - l : share, block.b_k);
+        multiply(i, j, pack ? panel : panel_at(j), following.share(depth));
       }
     }
   }

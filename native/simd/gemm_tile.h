@@ -1,4 +1,4 @@
-// The register tile of the matrix product: up to kRows rows of up to kVectors vectors.
+// The register tile of the matrix product: up to kRows rows of up to kVectors vectors, or up to kNarrowRows rows of one.
 #pragma once
 
 #include "simd/f32_kernels.h"
@@ -18,6 +18,8 @@ constexpr int kRows = 6, kVectors = 2;  // 12 of 16
 constexpr int kRows = 8, kVectors = 3;  // 24 of 32
 #endif
 constexpr int kColumns = kVectors * kLanes;
+// One vector a row leaves registers for more rows, which share what is loaded of b.
+constexpr int kNarrowRows = kRows * kVectors;
 
 // The product of f32. Others (simd/avx512vnni, simd/avx512bf16) hold several narrow values in the 32 bits of a lane.
 struct F32Product {
@@ -116,16 +118,19 @@ using Tile = void (*)(const GemmBlock&, int64_t, const float*, const float*, int
 
 template <typename Product, int V>
 Tile tile_of(int64_t rows) {
+  constexpr int kMost = V == 1 ? kNarrowRows : kRows;
   switch (rows) {
 #define PCQAT_TILE(R)             \
   case R:                         \
-    if constexpr (R <= kRows)     \
+    if constexpr (R <= kMost)     \
       return tile<Product, R, V>; \
     else                          \
       break;
     // clang-format off
     PCQAT_TILE(1) PCQAT_TILE(2) PCQAT_TILE(3) PCQAT_TILE(4) PCQAT_TILE(5) PCQAT_TILE(6)
     PCQAT_TILE(7) PCQAT_TILE(8) PCQAT_TILE(9) PCQAT_TILE(10) PCQAT_TILE(11) PCQAT_TILE(12)
+    PCQAT_TILE(13) PCQAT_TILE(14) PCQAT_TILE(15) PCQAT_TILE(16) PCQAT_TILE(17) PCQAT_TILE(18)
+    PCQAT_TILE(19) PCQAT_TILE(20) PCQAT_TILE(21) PCQAT_TILE(22) PCQAT_TILE(23) PCQAT_TILE(24)
     // clang-format on
 #undef PCQAT_TILE
   }

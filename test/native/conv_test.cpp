@@ -301,16 +301,22 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(9, 7, 67, 45, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 13, false}, random);
   run(checks, {geometry(9, 9, 16, 32, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0), 3, false}, random);
   run(checks, {geometry(8, 8, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 3, false}, random);
-  // Walked image by image or in blocks over several chunks; and so many weights that the walk is taken twice.
+  // Walked image by image or in blocks over several chunks; and so many weights, or so few pixels, that the walk is taken twice.
   run(checks, {geometry(13, 5, 40, 52, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 60, false}, random);
   run(checks, {geometry(8, 8, 20, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 33, false}, random);
   run(checks, {geometry(3, 3, 300, 445, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 9, false}, random);
+  run(checks, {geometry(6, 6, 150, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 5, false}, random);
+  run(checks, {geometry(7, 7, 90, 1500, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 2, false}, random);  // cut along the columns, forward too
   run(checks, {geometry(3, 2, 130, 120, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 2, false}, random);
   // Rows long enough to be read in place, with windows that lie partly or wholly outside the image; and several chunks of them.
   run(checks, {geometry(33, 71, 3, 8, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 2, false}, random);
   run(checks, {geometry(9, 60, 2, 40, 4, 5, 1, 1, 2, 1, 3, 4, 2, 2), 3, false}, random);
   run(checks, {geometry(3, 40, 5, 37, 1, 3, 1, 1, 1, 1, 2, 2, 1, 1), 11, false}, random);
   run(checks, {geometry(20, 36, 12, 35, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 5, false}, random);
+  // Windows that mostly lie partly beside the image; several pieces of it, padding wider than the image, a stride beyond it.
+  run(checks, {geometry(400, 7, 2, 20, 5, 6, 2, 2, 2, 1, 3, 4, 3, 2), 2, false}, random);
+  run(checks, {geometry(10, 3, 2, 20, 3, 8, 1, 1, 1, 1, 2, 2, 9, 9), 3, false}, random);
+  run(checks, {geometry(5, 4, 2, 3, 3, 6, 1000000000, 1000000000, 1, 1, 1, 1, 1, 1), 2, false}, random);
   run_random(checks, false, 2);
 }
 
