@@ -240,6 +240,14 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   }
 }
 
+void sum_bias_gradient(int64_t pixels, int64_t out, const float* dy, float* d_bias, const BackwardMemory& memory, const Context& context) {
+  const Chunks parts = chunks_of(pixels, (pixels + kMostPartials - 1) / kMostPartials);
+  context.pool.parallel_for(parts.count, [&](int64_t part) {
+    context.kernels.f32->column_sums(parts.length(part), out, dy + parts.begin(part) * out, memory.bias_partials + part * out);
+  });
+  sum_partials(out, parts.count, memory.bias_partials, d_bias, context);
+}
+
 // Two walks, without partial sums of the kernel's gradient.
 void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, const OutputGradient& gradient, const ConvGradients& targets,
                 const Products& products, const BackwardMemory& memory, const Context& context) {
@@ -263,12 +271,28 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
     }
   });
   if (targets.d_kernel != nullptr) products.whole_kernel(pixels, x, dy, targets.d_kernel);
-  if (targets.d_bias == nullptr) return;
-  const Chunks parts = chunks_of(pixels, (pixels + kMostPartials - 1) / kMostPartials);
-  context.pool.parallel_for(parts.count, [&](int64_t part) {
-    context.kernels.f32->column_sums(parts.length(part), out, dy + parts.begin(part) * out, memory.bias_partials + part * out);
-  });
-  sum_partials(out, parts.count, memory.bias_partials, targets.d_bias, context);
+  if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
+}
+
+// Few pixels of a pointwise convolution: its kernel is far larger than they are, so it is read in place and cut instead of them.
+bool has_few_pixels(const ConvGeometry& g, int64_t rows) { return is_pointwise(g) && has_few_rows(rows * g.out_h * g.out_w, g.in_c); }
+
+void walk_kernel(const ConvGeometry& g, int64_t rows, const LayerInput& input, const float* kernel, const OutputGradient& gradient,
+                 const ConvGradients& targets, const Products& products, const BackwardMemory& memory, const Context& context) {
+  const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w;
+  const float* const dy = settle(gradient, pixels, context);
+  if (targets.dx != nullptr) gemm_few_rows(pixels, size, out, dy, kernel, memory.packed, targets.dx, context);
+  if (targets.sums != nullptr) {
+    const Chunks chunks = chunks_of(pixels, kChunkElements / size + 1);
+    targets.sums->chunks = chunks.count;
+    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      const int64_t first = chunks.begin(chunk);
+      targets.sums->start(chunk);
+      targets.sums->take(chunk, first, chunks.length(chunk), targets.dx + first * size, context.kernels);
+    });
+  }
+  if (targets.d_kernel != nullptr) products.whole_kernel(pixels, settle(input, pixels, context), dy, targets.d_kernel);
+  if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
 }
 
 }  // namespace
@@ -284,6 +308,7 @@ void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, c
   Carver workspace(context.workspace);
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
+  if (!bf16 && has_few_pixels(g, rows)) return walk_kernel(g, rows, x, kernel, gradient, targets, products, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
   if (has_few_weights(g)) return walk(g, rows, settle_patches(g, rows, x, context), gradient, targets, products, memory, context);
   if (is_pointwise(g)) {
