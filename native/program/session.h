@@ -209,6 +209,8 @@ class Session {
   LossResult run_loss();
   // Trainable, and the loss depends on it: a tensor without a gradient is left alone (spec 0.4).
   bool is_updated(size_t tensor) const { return tensors_[tensor].gradient_written && program_.tensors[tensor].trainable; }
+  // Whether a step writes the masked weight of a chain back: when nothing can fail any more, so that there is nothing to undo.
+  bool writes_back(size_t chain) const { return program_.chains[chain].mask != kNone && program_.chains[chain].mask_write_back; }
   double gradient_norm();
   std::string name_non_finite();
   void update(const StepOptions& options, double norm);
