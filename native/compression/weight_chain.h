@@ -47,8 +47,8 @@ size_t weight_chain_workspace(const WeightChain& chain, int threads);
 ChainViolations weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
-// d_weight may alias d_used.
-void weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
-                           const Kernels& kernels, ThreadPool& pool);
+// d_weight may alias d_used. Returns Σ d_weight².
+double weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
+                             const Kernels& kernels, ThreadPool& pool);
 
 }  // namespace pcqat

@@ -98,6 +98,7 @@ void Session::plan_state() {
     tensors_[program_.chains[c].weight].chain = static_cast<int>(c);
     chains_.push_back(bind_chain(program_.chains[c]));
   }
+  chain_squares_.assign(chains_.size(), 0.0);
 }
 
 WeightChain Session::bind_chain(const WeightChainSpec& spec) const {

@@ -99,7 +99,9 @@ LossResult Session::run_loss() {
 double Session::gradient_norm() {
   double sum = 0;
   for (size_t t = 0; t < tensors_.size(); ++t) {
-    if (is_updated(t)) sum += sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context());
+    if (!is_updated(t)) continue;
+    const int chain = tensors_[t].chain;
+    sum += chain == kNone ? sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context()) : chain_squares_[chain];
   }
   return std::sqrt(sum);
 }

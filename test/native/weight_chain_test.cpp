@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "check.h"
 #include "weight_chain_reference.h"
@@ -124,8 +126,11 @@ class Harness {
         std::vector<float> d_weight = d_used, sums(gradient.centroids.size(), 3);
         // In place with the last thread count, as the executor does.
         const float* dy = pool->threads() == 4 ? d_weight.data() : d_used.data();
-        weight_chain_backward(chain, dy, d_weight.data(), sums.data(), workspace.get(), *kernels, *pool);
+        const double squares = weight_chain_backward(chain, dy, d_weight.data(), sums.data(), workspace.get(), *kernels, *pool);
         checks_.check(same(d_weight, gradient.weight), what + ": gradient of the weight");
+        const double all = std::inner_product(d_weight.begin(), d_weight.end(), d_weight.begin(), 0.0, std::plus<>(),
+                                              [](float a, float b) { return static_cast<double>(a) * static_cast<double>(b); });
+        checks_.check(std::fabs(squares - all) <= sum_bound(static_cast<double>(d_weight.size()), all), what + ": squares of the gradient");
         bool close = true;
         for (size_t j = 0; j < sums.size(); ++j) {
           const double terms = static_cast<double>(std::max<int64_t>(gradient.members[j], 1));
