@@ -22,11 +22,14 @@ struct Chunks {
   int64_t length(int64_t chunk) const { return end(chunk) - begin(chunk); }
 };
 
-// At least `smallest` items a chunk (a multiple of `step` items), at most kMaxChunks chunks.
+// About `smallest` items a chunk or more (a multiple of `step` items), at most kMaxChunks chunks: equal parts, and where there are several
+// an even number of them, so that threads are done at the same time.
 inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
-  const int64_t size = std::max({smallest, (total + kMaxChunks - 1) / kMaxChunks, int64_t{1}});
-  const int64_t rounded = (size + step - 1) / step * step;
-  return {total, rounded, (total + rounded - 1) / rounded};
+  const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
+  const auto rounded = [&](int64_t size) { return parts(size, step) * step; };
+  const int64_t least = rounded(std::max({smallest, parts(total, kMaxChunks), int64_t{1}})), count = parts(total, least);
+  const int64_t size = count <= 1 ? least : rounded(parts(total, count + count % 2));
+  return {total, size, parts(total, size)};
 }
 
 }  // namespace pcqat

@@ -26,7 +26,10 @@ constexpr int64_t kMostPartials = 16;
 constexpr int64_t kKernelRows = 264, kKernelColumns = 128;
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
-int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials); }
+int64_t most_partials(const ConvGeometry& g) {
+  const int64_t most = std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials);
+  return most == 1 ? 1 : most / 2 * 2;  // as chunks_of cuts
+}
 
 bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
 
@@ -178,10 +181,10 @@ class Products {
 
 // Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
 // At most `most` of them.
-Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most) {
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, int64_t step) {
   const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
   const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
-  Chunks chunks = chunks_of(total, smallest, is_pointwise(g) ? 24 : 1);
+  Chunks chunks = chunks_of(total, smallest, is_pointwise(g) ? step : 1);
   chunks.total *= unit;
   chunks.size *= unit;
   return chunks;
@@ -192,7 +195,7 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), pixels = rows * g.out_h * g.out_w;
   const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
-  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks);
+  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, context.kernels.f32->gemm_rows);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
