@@ -61,11 +61,10 @@ void find_scales(const CodeOperands& operands, int64_t columns, const CodeMemory
   }
 }
 
-// Columns of the kernel that are packed at once: whole panels. Wide kernels are read in longer pieces, narrow ones leave work for every
-// thread.
+// Columns of the kernel that are packed at once: whole panels. Wide kernels are read in longer pieces, small ones are not worth sharing.
 Chunks packed_columns(const ConvGeometry& g, const Context& context) {
-  const int64_t columns = context.kernels.f32->gemm_columns;
-  return chunks_of(g.out_c, std::clamp<int64_t>(g.out_c / 8, columns, kPackedCodes), columns);
+  const int64_t columns = context.kernels.f32->gemm_columns, long_piece = std::clamp<int64_t>(g.out_c / 8, columns, kPackedCodes);
+  return chunks_of(g.out_c, std::max(long_piece, kChunkElements / patch_size(g) + 1), columns);
 }
 
 void pack_codes(const ConvGeometry& g, const CodeOperands& operands, const float* kernel, int64_t first, int64_t count,
