@@ -57,11 +57,11 @@ struct BackwardMemory {
 BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads, Carver& workspace) {
   const int64_t size = patch_size(g), block = block_rows(g);
   const bool few = has_few_weights(g);
-  const int64_t all_pairs = pairs(rows * g.out_h * g.out_w) * (size + g.out_c);
+  const int64_t pixels = rows * g.out_h * g.out_w, at_once = !is_pointwise(g) ? 0 : few ? std::min(pixels, kFewRows) : pixels;
   BackwardMemory memory;
   memory.packed = workspace.take<float>(packed_floats(g.out_c, size));
   memory.weights = workspace.take<uint32_t>(bf16 ? size * pairs(g.out_c) : 0);
-  memory.halves = workspace.take<uint32_t>(!bf16 ? 0 : std::max(threads * half_elements(g), few || !is_pointwise(g) ? 0 : all_pairs));
+  memory.halves = workspace.take<uint32_t>(bf16 ? std::max(threads * half_elements(g), pairs(at_once) * (size + g.out_c)) : 0);
   memory.gradient = workspace.take<float>(threads * block * g.out_c);
   memory.values = workspace.take<float>(threads * block * size);
   memory.partials = workspace.take<float>(few || !is_pointwise(g) ? most_partials(g) * size * g.out_c : 0);
@@ -76,28 +76,29 @@ class Products {
       : memory_(memory), context_(context), bf16_(bf16), size_(patch_size(g)), out_(g.out_c), half_elements_(half_elements(g)),
         half_rows_(pairs(block_rows(g))) {}
 
-  void pack_kernel(const float* kernel) {
-    if (!bf16_) {
-      right_ = pack(out_, size_, kernel, true, memory_.packed, context_);
-      return;
+  void pack_kernel(const float* kernel) { right_ = pack(depth(), size_, rounded_kernel(kernel), true, memory_.packed, context_); }
+
+  // target[pixels, size] = d · kernelᵀ for few pixels, without packing.
+  void few_inputs(int64_t pixels, const float* kernel, const float* d, float* target) const {
+    const Chunks chunks = chunks_of(pixels, kChunkElements / out_ + 1);
+    if (bf16_) {
+      context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+        const int64_t first = chunks.begin(chunk);
+        halves().rows(chunks.length(chunk), out_, d + first * out_, memory_.halves + first * pairs(out_));
+      });
     }
-    const Chunks chunks = chunks_of(size_, kChunkElements / out_ + 1);
-    context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-      const int64_t begin = chunks.begin(chunk);
-      halves().rows(chunks.length(chunk), out_, kernel + begin * out_, memory_.weights + begin * pairs(out_));
-    });
-    right_ = pack(pairs(out_), size_, as_floats(memory_.weights), true, memory_.packed, context_);
+    gemm_few_rows(pixels, size_, depth(), bf16_ ? as_floats(memory_.halves) : d, rounded_kernel(kernel), gemm(), memory_.packed, target,
+                  context_);
   }
 
   // target[count, size] = d · kernelᵀ
   void input(int64_t count, const float* d, float* target, int worker, const Upcoming& next = {}) const {
     const float* left = d;
-    int64_t k = out_;
+    const int64_t k = depth();
     if (bf16_) {
       uint32_t* rounded = memory_.halves + worker * half_elements_;
       halves().rows(count, out_, d, rounded);
       left = as_floats(rounded);
-      k = pairs(out_);
     }
     GemmBlock product{count,        size_, k,      left,  k,     1,       right_.data, right_.row,
                       right_.panel, true,  target, size_, false, nullptr, -kInfinity,  kInfinity};
@@ -170,7 +171,19 @@ class Products {
             -kInfinity,
             kInfinity};
   }
-  void multiply(const GemmBlock& block) const { (bf16_ ? halves().gemm : context_.kernels.f32->gemm)(block); }
+  // Elements of a row of the output's gradient, or of the kernel.
+  int64_t depth() const { return bf16_ ? pairs(out_) : out_; }
+  const float* rounded_kernel(const float* kernel) const {
+    if (!bf16_) return kernel;
+    const Chunks chunks = chunks_of(size_, kChunkElements / out_ + 1);
+    context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      const int64_t begin = chunks.begin(chunk);
+      halves().rows(chunks.length(chunk), out_, kernel + begin * out_, memory_.weights + begin * pairs(out_));
+    });
+    return as_floats(memory_.weights);
+  }
+  Gemm gemm() const { return bf16_ ? halves().gemm : context_.kernels.f32->gemm; }
+  void multiply(const GemmBlock& block) const { gemm()(block); }
 
   const BackwardMemory& memory_;
   const Context& context_;
@@ -284,7 +297,7 @@ void walk_kernel(const ConvGeometry& g, int64_t rows, const LayerInput& input, c
                  const ConvGradients& targets, const Products& products, const BackwardMemory& memory, const Context& context) {
   const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w;
   const float* const dy = settle(gradient, pixels, context);
-  if (targets.dx != nullptr) gemm_few_rows(pixels, size, out, dy, kernel, memory.packed, targets.dx, context);
+  if (targets.dx != nullptr) products.few_inputs(pixels, kernel, dy, targets.dx);
   if (targets.sums != nullptr) {
     const Chunks chunks = chunks_of(pixels, kChunkElements / size + 1);
     targets.sums->chunks = chunks.count;
@@ -311,7 +324,7 @@ void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, c
   Carver workspace(context.workspace);
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
-  if (!bf16 && has_few_pixels(g, rows)) return walk_kernel(g, rows, x, kernel, gradient, targets, products, memory, context);
+  if (has_few_pixels(g, rows)) return walk_kernel(g, rows, x, kernel, gradient, targets, products, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
   if (has_few_weights(g)) return walk(g, rows, settle_patches(g, rows, x, context), gradient, targets, products, memory, context);
   if (is_pointwise(g)) {

@@ -73,7 +73,8 @@ void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const Righ
   });
 }
 
-void gemm_few_rows(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* packed, float* c, const Context& context) {
+void gemm_few_rows(int64_t m, int64_t n, int64_t k, const float* a, const float* b, Gemm gemm, float* packed, float* c,
+                   const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
   const RightSide right = pack(k, m, a, true, packed, context);
   const Chunks chunks = chunks_of(n, kChunkProducts / (m * k) + 1, kChunkRows);
@@ -81,8 +82,8 @@ void gemm_few_rows(int64_t m, int64_t n, int64_t k, const float* a, const float*
     alignas(64) float product[kTransposedRows * kFewRows], panel[kFewRows * kMostColumns];
     for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += kTransposedRows) {
       const int64_t rows = std::min(kTransposedRows, chunks.end(chunk) - first);
-      kernels.gemm({rows, m, k, b + first * k, k, 1, right.data, right.row, right.panel, right.padded, product, m, false, nullptr,
-                    -kInfinity, kInfinity});
+      gemm({rows, m, k, b + first * k, k, 1, right.data, right.row, right.panel, right.padded, product, m, false, nullptr, -kInfinity,
+            kInfinity});
       for (int64_t done = 0; done < rows; done += kernels.gemm_columns) {
         const int64_t columns = std::min<int64_t>(kernels.gemm_columns, rows - done);
         kernels.pack_transposed(m, columns, product + done * m, m, panel);
@@ -120,7 +121,9 @@ void dense_forward(int64_t rows, int64_t in, int64_t out, const float* x, const 
 }
 
 void dense_backward_input(int64_t rows, int64_t in, int64_t out, const float* dy, const float* kernel, float* dx, const Context& context) {
-  if (has_few_rows(rows, in)) return gemm_few_rows(rows, in, out, dy, kernel, static_cast<float*>(context.workspace), dx, context);
+  if (has_few_rows(rows, in)) {
+    return gemm_few_rows(rows, in, out, dy, kernel, context.kernels.f32->gemm, static_cast<float*>(context.workspace), dx, context);
+  }
   matmul({rows, in, out, false, true}, dy, kernel, nullptr, Activation::none, dx, context);
 }
 
