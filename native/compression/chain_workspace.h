@@ -60,6 +60,7 @@ struct ChainWorkspace {
   float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
   float* highs = nullptr;                 // (symmetric and narrow, not in one pass: the largest magnitude)
   ChainViolations* violations = nullptr;  // per chunk
+  double* squares = nullptr;              // per chunk: of the weight's gradient, summed
   ChannelRangeArrays ranges{};
 
   int64_t centroids = 0;  // all of them
@@ -89,6 +90,7 @@ struct ChainWorkspace {
       if (c.range_per_channel) this->ranges = carve_channel_ranges(carver, c.channels);
     }
     violations = carver.take<ChainViolations>(chunks.count);
+    squares = carver.take<double>(chunks.count);
   }
 
   static ChainWorkspace carve(const WeightChain& c, const ChainChunks& chunks, int threads, void* memory) {

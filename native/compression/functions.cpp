@@ -48,7 +48,7 @@ void assign_centroids(const Kernels& kernels, int64_t size, const float* w, cons
   std::vector<char> memory(codebook_bytes(k, channels));
   const Codebook book = prepare_codebook(centroids, k, channels, memory.data());
   const Block block(size, channels);
-  kernels.compression->assign(block.rows, block.columns, {w}, book, nullptr, indices);
+  kernels.compression->assign(block.rows, block.columns, {w}, book, indices);
 }
 
 void gather_centroids(const Kernels& kernels, int64_t size, const int32_t* indices, const float* centroids, int64_t k, int64_t channels,

@@ -99,8 +99,8 @@ namespace {
 
 // Everything in one pass over the weights. It needs the range before it knows which centroids are used: the guess is that
 // they are the same at the ends as last time. Where that is wrong, a second pass writes the used weights again.
-void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChunks& chunks, const Codebook& book, bool write_back,
-                       bool moves_range, const CompressionKernels& k, ThreadPool& pool) {
+void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChunks& chunks, const Codebook& book, bool moves_range,
+                       const CompressionKernels& k, ThreadPool& pool) {
   const bool quantize = c.min != nullptr;
   float guess[2] = {};
   const auto quantize_with = [&](float min, float max) {
@@ -129,7 +129,6 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
     block.pairs = pairs;
     block.weight = c.weight + offset;
     block.mask = c.mask == nullptr ? nullptr : c.mask + offset;
-    block.masked_out = write_back ? c.weight + offset : nullptr;
     block.indices = c.indices + offset;
     block.used = c.used + offset;
     block.stream = stream;
@@ -155,8 +154,8 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
 }
 
 // Also of a weight without a codebook, and with one or a range for each channel.
-void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChunks& chunks, const Codebook& book, bool write_back,
-                       bool moves_range, const CompressionKernels& k, ThreadPool& pool) {
+void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChunks& chunks, const Codebook& book, bool moves_range,
+                       const CompressionKernels& k, ThreadPool& pool) {
   const bool quantize = c.min != nullptr, clustered = c.centroids != nullptr;
   const auto verify = [&](int64_t chunk, int64_t offset, int64_t rows, const Source& table) {
     w.violations[chunk] = {};
@@ -165,10 +164,7 @@ void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChun
 
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;
-    if (clustered)
-      k.assign(rows, c.channels, weight_source(c, offset), book, write_back ? c.weight + offset : nullptr, c.indices + offset);
-    else if (write_back)
-      k.materialize(rows, c.channels, weight_source(c, offset), c.weight + offset);
+    if (clustered) k.assign(rows, c.channels, weight_source(c, offset), book, c.indices + offset);
     const Source x = chain_source(c, w, offset);
     if (quantize) {
       if (moves_range) measure(c, w, chunk, rows, x, k);
@@ -208,7 +204,6 @@ ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* 
   const CompressionKernels& k = *kernels.compression;
   const ChainChunks chunks(c);
   const Workspace w = Workspace::carve(c, chunks, pool.threads(), workspace);
-  const bool write_back = training && c.mask != nullptr && c.mask_write_back;
   const bool moves_range = c.rule.update == RangeUpdate::last_value || (training && c.rule.update != RangeUpdate::none);
   Codebook book;
   if (c.centroids != nullptr) {
@@ -217,7 +212,7 @@ ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* 
     book = prepare_codebook(w.effective, c.k, w.book_channels, w.search);
   }
 
-  (clusters_in_one_pass(c) ? forward_clustered : forward_in_passes)(c, w, chunks, book, write_back, moves_range, k, pool);
+  (clusters_in_one_pass(c) ? forward_clustered : forward_in_passes)(c, w, chunks, book, moves_range, k, pool);
 
   ChainViolations total;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {

@@ -22,7 +22,6 @@ struct WeightChain {
   float* used = nullptr;    // ŵ
 
   const uint8_t* mask = nullptr;  // null: no mask
-  bool mask_write_back = false;
   bool mask_gradient = false;
 
   float* centroids = nullptr;  // null: no codebook; [K] or [channels, K]
@@ -42,15 +41,14 @@ struct WeightChain {
 // Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain, int threads);
 
-// Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid and writes the masked
-// weight back. Without `training` weight and centroids are not modified, and only a last-value range, which follows from
-// the rest of the state, is written. Returns what breaks a promise: masked weights that are not 0, and weights that are
-// not the (fake-quantized) centroid of their index.
+// Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids are not
+// modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise: masked
+// weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.
 ChainViolations weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
-// d_weight may alias d_used.
-void weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
-                           const Kernels& kernels, ThreadPool& pool);
+// d_weight may alias d_used. Returns Σ d_weight².
+double weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
+                             const Kernels& kernels, ThreadPool& pool);
 
 }  // namespace pcqat

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <numeric>
 
 #include "compression/chain_workspace.h"
 #include "compression/fake_quant.h"
 #include "parallel/denormals.h"
 #include "simd/compression_kernels.h"
+#include "simd/f32_kernels.h"
 #include "simd/kernels.h"
 
 namespace pcqat {
@@ -15,9 +17,9 @@ constexpr int64_t kPieceWeights = 1024;
 
 }  // namespace
 
-void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
-                           const Kernels& kernels, ThreadPool& pool) {
-  if (c.size == 0) return;
+double weight_chain_backward(const WeightChain& c, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
+                             const Kernels& kernels, ThreadPool& pool) {
+  if (c.size == 0) return 0;
   const FlushDenormals flush;  // as the workers do, so that it does not matter which thread takes a chunk
   const CompressionKernels& k = *kernels.compression;
   const ChainChunks chunks(c);
@@ -43,6 +45,8 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
   const int64_t rows_per_piece = std::max<int64_t>(kPieceWeights / c.channels, 1);
   chunks.run(pool, [&](int64_t chunk, int64_t chunk_row, int64_t chunk_rows, int worker) {
     float* const partial = w.partial_sums + worker * w.partial_stride;
+    double& squares = w.squares[chunk];
+    squares = 0;
     if (clustered) std::fill(partial, partial + w.partial_stride, 0.0f);
     for (int64_t first = 0; first < chunk_rows; first += rows_per_piece) {
       const int64_t rows = std::min(rows_per_piece, chunk_rows - first), offset = (chunk_row + first) * c.channels;
@@ -63,13 +67,16 @@ void weight_chain_backward(const WeightChain& c, const float* d_used, float* d_w
         segment_add(first, first + rows, c.channels, c.indices + start, d_weight + start, c.k, w.book_channels, partial);
       }
       if (c.mask != nullptr && c.mask_gradient) k.materialize(rows, c.channels, {dw, c.mask + offset}, dw);
+      squares += kernels.f32->sum_of_squares(rows * c.channels, dw);
     }
     if (clustered) segment_finish(partial, c.k, w.book_channels, w.chunk_sums + chunk * w.centroids);
   });
 
-  if (!clustered) return;
-  if (c.average) segment_count(chunks.rows, c.channels, c.indices, c.k, w.book_channels, w.counts);
-  segment_reduce(w.chunk_sums, chunks.count, w.centroids, w.counts, d_centroids);
+  if (clustered) {
+    if (c.average) segment_count(chunks.rows, c.channels, c.indices, c.k, w.book_channels, w.counts);
+    segment_reduce(w.chunk_sums, chunks.count, w.centroids, w.counts, d_centroids);
+  }
+  return std::accumulate(w.squares, w.squares + chunks.count, 0.0);
 }
 
 }  // namespace pcqat

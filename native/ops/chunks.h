@@ -28,11 +28,12 @@ struct Chunks {
   int64_t steps() const { return (total + step - 1) / step; }
 };
 
-// At least `smallest` items a chunk (a multiple of `step` items), at most kMaxChunks chunks.
+// About `smallest` items a chunk or more (a multiple of `step` items), at most kMaxChunks chunks: equal parts, and where there are several
+// an even number of them, so that threads are done at the same time.
 inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
-  const int64_t size = std::max({smallest, (total + kMaxChunks - 1) / kMaxChunks, int64_t{1}});
-  const int64_t rounded = (size + step - 1) / step * step;
-  return {total, (total + rounded - 1) / rounded, step};
+  const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
+  const int64_t size = std::max({smallest, parts(total, kMaxChunks), int64_t{1}}), count = parts(total, parts(size, step) * step);
+  return {total, count <= 1 ? count : std::min(count + count % 2, parts(total, step)), step};
 }
 
 }  // namespace pcqat

@@ -66,7 +66,7 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
     });
     return;
   }
-  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), is_pointwise(g) ? kernels.gemm_rows : block);
+  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), kernels.gemm_rows);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     float* const computed = memory.values + worker * block * size;
     const float* values = patch_rows(g, input, first, count, computed, context.kernels);

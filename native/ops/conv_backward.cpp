@@ -26,7 +26,10 @@ constexpr int64_t kMostPartials = 16;
 constexpr int64_t kPixelsOfPartial = 128;
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
-int64_t most_partials(const ConvGeometry& g) { return std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials); }
+int64_t most_partials(const ConvGeometry& g) {
+  const int64_t most = std::clamp<int64_t>(4'000'000 / (patch_size(g) * g.out_c), 1, kMostPartials);
+  return most == 1 ? 1 : most / 2 * 2;  // as chunks_of cuts
+}
 
 bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
 
@@ -93,28 +96,29 @@ class Products {
       : memory_(memory), context_(context), bf16_(bf16), size_(patch_size(g)), out_(g.out_c), half_elements_(half_elements(g)),
         half_rows_(pairs(block_rows(g))) {}
 
-  void pack_kernel(const float* kernel) {
-    if (!bf16_) {
-      right_ = pack(out_, size_, kernel, true, memory_.packed, context_);
-      return;
+  void pack_kernel(const float* kernel) { right_ = pack(depth(), size_, rounded_kernel(kernel), true, memory_.packed, context_); }
+
+  // target[pixels, size] = d · kernelᵀ for few pixels, without packing.
+  void few_inputs(int64_t pixels, const float* kernel, const float* d, float* target) const {
+    const Chunks chunks = chunks_of(pixels, kChunkElements / out_ + 1);
+    if (bf16_) {
+      context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+        const int64_t first = chunks.begin(chunk);
+        halves().rows(chunks.length(chunk), out_, d + first * out_, memory_.halves + first * pairs(out_));
+      });
     }
-    const Chunks chunks = chunks_of(size_, kChunkElements / out_ + 1);
-    context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-      const int64_t begin = chunks.begin(chunk);
-      halves().rows(chunks.length(chunk), out_, kernel + begin * out_, memory_.weights + begin * pairs(out_));
-    });
-    right_ = pack(pairs(out_), size_, as_floats(memory_.weights), true, memory_.packed, context_);
+    gemm_few_rows(pixels, size_, depth(), bf16_ ? as_floats(memory_.halves) : d, rounded_kernel(kernel), gemm(), memory_.packed, target,
+                  context_);
   }
 
   // target[count, size] = d · kernelᵀ
   void input(int64_t count, const float* d, float* target, int worker, const Upcoming& next = {}) const {
     const float* left = d;
-    int64_t k = out_;
+    const int64_t k = depth();
     if (bf16_) {
       uint32_t* rounded = memory_.halves + worker * half_elements_;
       halves().rows(count, out_, d, rounded);
       left = as_floats(rounded);
-      k = pairs(out_);
     }
     GemmBlock product{count,        size_, k,      left,  k,     1,       right_.data, right_.row,
                       right_.panel, true,  target, size_, false, nullptr, -kInfinity,  kInfinity};
@@ -190,7 +194,19 @@ class Products {
             -kInfinity,
             kInfinity};
   }
-  void multiply(const GemmBlock& block) const { (bf16_ ? halves().gemm : context_.kernels.f32->gemm)(block); }
+  // Elements of a row of the output's gradient, or of the kernel.
+  int64_t depth() const { return bf16_ ? pairs(out_) : out_; }
+  const float* rounded_kernel(const float* kernel) const {
+    if (!bf16_) return kernel;
+    const Chunks chunks = chunks_of(size_, kChunkElements / out_ + 1);
+    context_.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      const int64_t begin = chunks.begin(chunk);
+      halves().rows(chunks.length(chunk), out_, kernel + begin * out_, memory_.weights + begin * pairs(out_));
+    });
+    return as_floats(memory_.weights);
+  }
+  Gemm gemm() const { return bf16_ ? halves().gemm : context_.kernels.f32->gemm; }
+  void multiply(const GemmBlock& block) const { gemm()(block); }
 
   const BackwardMemory& memory_;
   const Context& context_;
@@ -260,6 +276,14 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   }
 }
 
+void sum_bias_gradient(int64_t pixels, int64_t out, const float* dy, float* d_bias, const BackwardMemory& memory, const Context& context) {
+  const Chunks parts = chunks_of(pixels, (pixels + kMostPartials - 1) / kMostPartials);
+  context.pool.parallel_for(parts.count, [&](int64_t part) {
+    context.kernels.f32->column_sums(parts.length(part), out, dy + parts.begin(part) * out, memory.bias_partials + part * out);
+  });
+  sum_partials(out, parts.count, memory.bias_partials, d_bias, context);
+}
+
 // Two walks, without partial sums of the kernel's gradient.
 void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, const OutputGradient& gradient, const ConvGradients& targets,
                 const Products& products, const BackwardMemory& memory, const Context& context) {
@@ -283,12 +307,28 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
     }
   });
   if (targets.d_kernel != nullptr) products.whole_kernel(pixels, x, dy, targets.d_kernel);
-  if (targets.d_bias == nullptr) return;
-  const Chunks parts = chunks_of(pixels, (pixels + kMostPartials - 1) / kMostPartials);
-  context.pool.parallel_for(parts.count, [&](int64_t part) {
-    context.kernels.f32->column_sums(parts.length(part), out, dy + parts.begin(part) * out, memory.bias_partials + part * out);
-  });
-  sum_partials(out, parts.count, memory.bias_partials, targets.d_bias, context);
+  if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
+}
+
+// Few pixels of a pointwise convolution: its kernel is far larger than they are, so it is read in place and cut instead of them.
+bool has_few_pixels(const ConvGeometry& g, int64_t rows) { return is_pointwise(g) && has_few_rows(rows * g.out_h * g.out_w, g.in_c); }
+
+void walk_kernel(const ConvGeometry& g, int64_t rows, const LayerInput& input, const float* kernel, const OutputGradient& gradient,
+                 const ConvGradients& targets, const Products& products, const BackwardMemory& memory, const Context& context) {
+  const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w;
+  const float* const dy = settle(gradient, pixels, context);
+  if (targets.dx != nullptr) products.few_inputs(pixels, kernel, dy, targets.dx);
+  if (targets.sums != nullptr) {
+    const Chunks chunks = chunks_of(pixels, kChunkElements / size + 1);
+    targets.sums->chunks = chunks.count;
+    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+      const int64_t first = chunks.begin(chunk);
+      targets.sums->start(chunk);
+      targets.sums->take(chunk, first, chunks.length(chunk), targets.dx + first * size, context.kernels);
+    });
+  }
+  if (targets.d_kernel != nullptr) products.whole_kernel(pixels, settle(input, pixels, context), dy, targets.d_kernel);
+  if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
 }
 
 }  // namespace
@@ -304,6 +344,7 @@ void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, c
   Carver workspace(context.workspace);
   const BackwardMemory memory = plan(g, rows, bf16, context.pool.threads(), workspace);
   Products products(g, bf16, memory, context);
+  if (has_few_pixels(g, rows)) return walk_kernel(g, rows, x, kernel, gradient, targets, products, memory, context);
   if (targets.dx != nullptr) products.pack_kernel(kernel);
   if (is_pointwise(g) && rows * g.out_h * g.out_w <= most_pixels_twice(g)) {
     walk_twice(g, rows, x, gradient, targets, products, memory, context);

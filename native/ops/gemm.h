@@ -39,4 +39,11 @@ struct LeftSide {
 void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const RightSide& b, const float* bias, Activation activation,
                   float* c, const Context& context);
 
+// Whether c[m,n] = a · bᵀ is better taken as (b · aᵀ)ᵀ, which reads b in place: its rows are far more than those of a.
+inline bool has_few_rows(int64_t m, int64_t n) { return m <= kFewRows && 2 * m <= n; }
+using Gemm = void (*)(const GemmBlock& block);
+// That, with the bits of the product of a and a packed bᵀ; `packed` has packed_floats(k, m). `gemm`: that of the elements.
+void gemm_few_rows(int64_t m, int64_t n, int64_t k, const float* a, const float* b, Gemm gemm, float* packed, float* c,
+                   const Context& context);
+
 }  // namespace pcqat

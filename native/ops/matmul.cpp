@@ -1,6 +1,7 @@
 #include "ops/matmul.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "carver.h"
 #include "ops/chunks.h"
@@ -19,6 +20,11 @@ constexpr int64_t kChunkRows = 48;
 
 // Rows of the right-hand side that are packed into one panel after the other.
 constexpr int64_t kRowsAtOnce = 8;
+
+// Rows of a transposed product at once: a multiple of every register tile's sides.
+constexpr int64_t kTransposedRows = 96;
+// Columns of the widest of these tiles.
+constexpr int64_t kMostColumns = 32;
 
 }  // namespace
 
@@ -82,6 +88,28 @@ void chunked_gemm(int64_t m, int64_t n, int64_t k, const LeftSide& a, const Righ
   });
 }
 
+void gemm_few_rows(int64_t m, int64_t n, int64_t k, const float* a, const float* b, Gemm gemm, float* packed, float* c,
+                   const Context& context) {
+  const F32Kernels& kernels = *context.kernels.f32;
+  const RightSide right = pack(k, m, a, true, packed, context);
+  const Chunks chunks = chunks_of(n, kChunkProducts / (m * k) + 1, kChunkRows);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    alignas(64) float product[kTransposedRows * kFewRows], panel[kFewRows * kMostColumns];
+    for (int64_t first = chunks.begin(chunk); first < chunks.end(chunk); first += kTransposedRows) {
+      const int64_t rows = std::min(kTransposedRows, chunks.end(chunk) - first);
+      gemm({rows, m, k, b + first * k, k, 1, right.data, right.row, right.panel, right.padded, product, m, false, nullptr, -kInfinity,
+            kInfinity});
+      for (int64_t done = 0; done < rows; done += kernels.gemm_columns) {
+        const int64_t columns = std::min<int64_t>(kernels.gemm_columns, rows - done);
+        kernels.pack_transposed(m, columns, product + done * m, m, panel);
+        for (int64_t i = 0; i < m; ++i) {
+          std::memcpy(c + i * n + first + done, panel + i * kernels.gemm_columns, sizeof(float) * columns);
+        }
+      }
+    }
+  });
+}
+
 size_t matmul_workspace(const MatmulShape& s, int) {
   Carver workspace(nullptr);
   if (s.transpose_b || is_worth_packing(s.m, s.n)) workspace.take<float>(packed_floats(s.k, s.n));
@@ -108,6 +136,9 @@ void dense_forward(int64_t rows, int64_t in, int64_t out, const float* x, const 
 }
 
 void dense_backward_input(int64_t rows, int64_t in, int64_t out, const float* dy, const float* kernel, float* dx, const Context& context) {
+  if (has_few_rows(rows, in)) {
+    return gemm_few_rows(rows, in, out, dy, kernel, context.kernels.f32->gemm, static_cast<float*>(context.workspace), dx, context);
+  }
   matmul({rows, in, out, false, true}, dy, kernel, nullptr, Activation::none, dx, context);
 }
 

@@ -20,7 +20,8 @@ void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, 
                                 static_cast<float>(1.0 - a.beta1),
                                 static_cast<float>(1.0 - a.beta2),
                                 alpha,
-                                a.epsilon};
+                                a.epsilon,
+                                u.masks_weight};
   const Chunks chunks = chunks_of(count, kChunkElements, 64);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t at = chunks.begin(chunk);

@@ -11,6 +11,7 @@ struct UpdateSettings {
   float clip_value = 0;           // 0: off
   float weight_decay = 0;         // 0: off. Adam ignores it; AdamW decouples it; SGD adds it to the gradient.
   const uint8_t* mask = nullptr;  // weight decay applies only where the mask is 1 (null: everywhere)
+  bool masks_weight = false;      // first the weight becomes 0 where the mask is 0
 };
 
 struct AdamSettings {

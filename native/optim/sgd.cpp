@@ -8,7 +8,7 @@ namespace pcqat {
 
 void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity,
                 float* weight, const Context& context) {
-  const SgdConstants constants{u.gradient_scale, u.clip_value, u.weight_decay, u.learning_rate, momentum, nesterov};
+  const SgdConstants constants{u.gradient_scale, u.clip_value, u.weight_decay, u.learning_rate, momentum, nesterov, u.masks_weight};
   const Chunks chunks = chunks_of(count, kChunkElements, 64);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
     const int64_t at = chunks.begin(chunk);

@@ -257,7 +257,8 @@ void Session::backward_chains() {
       d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
       centroids.gradient_written = true;
     }
-    weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, arena_data(workspace_), kernels_, pool_);
+    chain_squares_[i] =
+        weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, arena_data(workspace_), kernels_, pool_);
   }
 }
 

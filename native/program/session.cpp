@@ -98,6 +98,7 @@ void Session::plan_state() {
     tensors_[program_.chains[c].weight].chain = static_cast<int>(c);
     chains_.push_back(bind_chain(program_.chains[c]));
   }
+  chain_squares_.assign(chains_.size(), 0.0);
 }
 
 WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
@@ -107,7 +108,6 @@ WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
   chain.channels = weight.shape.back();
   chain.weight = f32(spec.weight);
   if (spec.mask != kNone) chain.mask = tensors_[spec.mask].data;
-  chain.mask_write_back = spec.mask_write_back;
   chain.mask_gradient = spec.mask_gradient;
   if (spec.centroids != kNone) {
     chain.centroids = f32(spec.centroids);
@@ -145,7 +145,6 @@ std::vector<Session::Written> Session::written_tensors() const {
   }
   if (!options_.training) return written;  // chains then only write what follows from the rest of the state
   for (const WeightChainSpec& chain : program_.chains) {
-    if (chain.mask != kNone && chain.mask_write_back) add(chain.weight, false);
     if (chain.zero_index != kNone) add(chain.centroids, false);
     add(chain.indices, false, true);
     add(chain.fake_quant.min, true);

@@ -209,6 +209,8 @@ class Session {
   LossResult run_loss();
   // Trainable, and the loss depends on it: a tensor without a gradient is left alone (spec 0.4).
   bool is_updated(size_t tensor) const { return tensors_[tensor].gradient_written && program_.tensors[tensor].trainable; }
+  // Whether a step writes the masked weight of a chain back: when nothing can fail any more, so that there is nothing to undo.
+  bool writes_back(size_t chain) const { return program_.chains[chain].mask != kNone && program_.chains[chain].mask_write_back; }
   double gradient_norm();
   std::string name_non_finite();
   void update(const StepOptions& options, double norm);
@@ -224,8 +226,9 @@ class Session {
   std::vector<TensorMemory> tensors_;
   std::vector<Written> written_;
   std::vector<WeightChain> chains_;
-  std::vector<NudgedRange> ranges_;  // per instruction, of the last pass that quantized its output
-  std::vector<int> code_sources_;    // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
+  std::vector<double> chain_squares_;  // of the gradient of each chain's weight, summed by the backward pass
+  std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
+  std::vector<int> code_sources_;      // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
   int64_t statistics_channels_ = 0;
   OutputStatistics statistics_;           // of a convolution's output, for the batch norm that follows at once; backward: see sums_
   std::vector<bool> takes_statistics_;    // per conv2d, depthwise_conv2d

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compression/functions.h"
 #include "error.h"
 #include "ops/elementwise.h"
 #include "ops/loss.h"
@@ -61,6 +62,12 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
     return result;
   }
   if (options.update) update(options, result.gradient_norm);
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    // The others have been masked by the optimizer.
+    const WeightChain& chain = chains_[c];
+    const bool is_masked = options.update && is_updated(program_.chains[c].weight);
+    if (writes_back(c) && !is_masked) apply_mask(kernels_, chain.size, chain.mask, chain.weight);
+  }
   return result;
 }
 
@@ -92,7 +99,9 @@ LossResult Session::run_loss() {
 double Session::gradient_norm() {
   double sum = 0;
   for (size_t t = 0; t < tensors_.size(); ++t) {
-    if (is_updated(t)) sum += sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context());
+    if (!is_updated(t)) continue;
+    const int chain = tensors_[t].chain;
+    sum += chain == kNone ? sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context()) : chain_squares_[chain];
   }
   return std::sqrt(sum);
 }
@@ -120,6 +129,7 @@ void Session::update(const StepOptions& options, double norm) {
     const TensorSpec& spec = program_.tensors[t];
     settings.weight_decay = spec.weight_decay ? static_cast<float>(o.weight_decay) : 0;
     settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+    settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
     float* weight = f32(static_cast<int>(t));
     if (o.kind == OptimizerKind::sgd) {
       sgd_update(spec.count, settings, static_cast<float>(o.momentum), o.nesterov, tensor.gradient, tensor.slots[0], weight, context());

@@ -6,7 +6,7 @@ void cluster_pieces(int64_t count, const ClusterBlock& b) {
   for (int64_t i = 0; i < count; i += kPiece) {
     const int64_t size = count - i < kPiece ? count - i : kPiece;
     const Source weights{b.weight + i, b.mask == nullptr ? nullptr : b.mask + i};
-    assign(1, size, weights, *b.book, b.masked_out == nullptr ? nullptr : b.masked_out + i, b.indices + i);
+    assign(1, size, weights, *b.book, b.indices + i);
     const Source table{b.table, nullptr, b.indices + i, 0, b.book->k};
     if (b.low != nullptr) extremes(1, size, {b.centroids, nullptr, b.indices + i, 0, b.book->k}, b.low, b.high);
     materialize(1, size, table, b.used + i);
@@ -27,7 +27,6 @@ void cluster(int64_t count, const ClusterBlock& b) {
   const Codebook& book = *b.book;
   const Run run = book.levels == 0 && book.grid.cells > 0 ? cluster_by_grid : kTree[book.levels];
   float low, high;
-  // With b.masked_out the weights are already masked when the block is run again, which changes nothing.
   if (run == nullptr || !run(count, b, &low, &high)) return cluster_pieces(count, b);
   if (b.low == nullptr) return;
   const auto nearest = [&](float w) { return book.values[binary_search<Single>(book.thresholds, book.padded, w)]; };

@@ -41,7 +41,6 @@ struct ClusterPass {
     low = _mm512_mask_min_ps(low, lanes, low, w);
     high = _mm512_mask_max_ps(high, lanes, high, w);
     largest = _mm512_maskz_max_epu32(0xffff, largest, _mm512_and_si512(_mm512_castps_si512(w), magnitude));
-    if (b.masked_out != nullptr) _mm512_mask_storeu_ps(b.masked_out + i, lanes, w);
     return w;
   }
 

@@ -81,7 +81,6 @@ struct ClusterBlock {
   const uint64_t* pairs;     // else, with a grid: for each position its index and above it `table`'s bits, then two with index -1
   const float* weight;
   const uint8_t* mask;  // null: none
-  float* masked_out;    // null, or where the masked weight goes; may be `weight`
   int32_t* indices;
   float* used;  // table[indices[i]]
   bool stream;  // writes past the cache
@@ -121,8 +120,8 @@ struct CompressionKernels {
   // low[c] = min(low[c], source[.., c]), high[c] likewise; NaN is passed over. extremes: one pair for the block.
   void (*extremes)(int64_t rows, int64_t columns, const Source& source, float* low, float* high);
   void (*extremes_channels)(int64_t rows, int64_t columns, const Source& source, float* low, float* high);
-  // indices[i] = nearest centroid of source[i] (plain or masked); the masked value is also stored at masked_out unless null.
-  void (*assign)(int64_t rows, int64_t columns, const Source& source, const Codebook& codebook, float* masked_out, int32_t* indices);
+  // indices[i] = nearest centroid of source[i] (plain or masked).
+  void (*assign)(int64_t rows, int64_t columns, const Source& source, const Codebook& codebook, int32_t* indices);
   // Spec 3.5. `multiply`: by the inverse scale, as the per-channel operator does, instead of dividing by the scale.
   void (*fake_quantize)(int64_t rows, int64_t columns, const Source& source, const NudgedRange& range, bool multiply, float* out);
   void (*fake_quantize_channels)(int64_t rows, int64_t columns, const Source& source, const ChannelRanges& ranges, float* out);

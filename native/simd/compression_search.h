@@ -72,7 +72,7 @@ void store_indices(const Codebook& book, typename V::F w, typename V::F limit, t
 }
 
 template <typename Fetch>
-void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, float* masked_out, int32_t* indices) {
+void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, int32_t* indices) {
 #if PCQAT_LANES == 16
   const bool in_registers = book.padded <= kCountedThresholds;
   const SmallTable thresholds(book.thresholds, in_registers ? book.padded : 0);
@@ -83,7 +83,6 @@ void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, floa
   walk(1, count, [&](auto v, int64_t i, int64_t) {
     using V = decltype(v);
     const auto w = fetch.template get<V>(i, 0);
-    if (masked_out != nullptr) V::store(masked_out + i, w);
     if constexpr (V::lanes > 1) {
 #if PCQAT_LANES == 16
       if (in_registers) {
@@ -106,12 +105,11 @@ void assign_shared(int64_t count, const Fetch& fetch, const Codebook& book, floa
 constexpr int64_t kCountedCentroids = 64;
 
 template <typename Fetch>
-void assign_per_channel(int64_t rows, int64_t columns, const Fetch& fetch, const Codebook& book, float* masked_out, int32_t* indices) {
+void assign_per_channel(int64_t rows, int64_t columns, const Fetch& fetch, const Codebook& book, int32_t* indices) {
   if (book.k > kCountedCentroids) {
     return walk(rows, columns, [&](auto v, int64_t i, int64_t c) {
       using V = decltype(v);
       const auto w = fetch.template get<V>(i, c);
-      if (masked_out != nullptr) V::store(masked_out + i, w);
       float weights[V::lanes];
       V::store(weights, w);
       for (int64_t lane = 0; lane < V::lanes; ++lane) indices[i + lane] = book.exact(book, c + lane, weights[lane]);
@@ -120,19 +118,18 @@ void assign_per_channel(int64_t rows, int64_t columns, const Fetch& fetch, const
   walk(rows, columns, [&](auto v, int64_t i, int64_t c) {
     using V = decltype(v);
     const auto w = fetch.template get<V>(i, c);
-    if (masked_out != nullptr) V::store(masked_out + i, w);
     const auto position = count_thresholds<V>(book.thresholds, book.k - 1, book.channels, w, c);
     const auto row = (V::iota() + static_cast<int32_t>(c)) * static_cast<int32_t>(book.k);
     store_indices<V>(book, w, V::load(book.limit + c), V::gather(book.order, row + position), c, indices + i);
   });
 }
 
-void assign(int64_t rows, int64_t columns, const Source& source, const Codebook& book, float* masked_out, int32_t* indices) {
+void assign(int64_t rows, int64_t columns, const Source& source, const Codebook& book, int32_t* indices) {
   const auto run = [&](const auto& fetch) {
     if (book.channels == 0)
-      assign_shared(rows * columns, fetch, book, masked_out, indices);
+      assign_shared(rows * columns, fetch, book, indices);
     else
-      assign_per_channel(rows, columns, fetch, book, masked_out, indices);
+      assign_per_channel(rows, columns, fetch, book, indices);
   };
   if (source.mask == nullptr)
     run(Plain{source.x});

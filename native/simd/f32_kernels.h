@@ -96,11 +96,13 @@ struct ChannelMoments {
 struct AdamConstants {
   float gradient_scale, clip_value, decay;  // decay = learning rate * weight decay
   float one_minus_beta1, one_minus_beta2, alpha, epsilon;
+  bool masks_weight;
 };
 
 struct SgdConstants {
   float gradient_scale, clip_value, weight_decay, learning_rate, momentum;
   bool nesterov;
+  bool masks_weight;
 };
 
 struct F32Kernels {
@@ -154,7 +156,7 @@ struct F32Kernels {
   bool (*all_finite)(int64_t count, const float* x);
   double (*sum_of_squares)(int64_t count, const float* x);
 
-  // mask: weight decay applies where 1; null: everywhere.
+  // mask: weight decay applies where 1; null: everywhere. With `masks_weight` the weight first becomes 0 where it is 0.
   void (*adam)(int64_t count, const AdamConstants& constants, const uint8_t* mask, const float* gradient, float* m, float* v,
                float* weight);
   void (*sgd)(int64_t count, const SgdConstants& constants, const uint8_t* mask, const float* gradient, float* velocity, float* weight);

@@ -15,6 +15,16 @@ PCQAT_INLINE Vec mask_factor(const uint8_t* mask, int64_t lanes) {
   return load(factor);
 }
 
+// w where the mask is not 0, else 0.
+PCQAT_INLINE Vec masked(Vec w, const uint8_t* mask, int64_t lanes) {
+#if defined(__AVX512F__) && !defined(PCQAT_F32_SCALAR)
+  const __m128i bytes = _mm_maskz_loadu_epi8(first(lanes), mask);
+  return _mm512_maskz_mov_ps(_mm_test_epi8_mask(bytes, bytes), w);
+#else
+  return mask_factor(mask, lanes) != Vec{} ? w : Vec{};
+#endif
+}
+
 PCQAT_INLINE Vec clipped(Vec g, float scale, float clip) {
   g *= splat(scale);
   return clip > 0 ? clamp(g, splat(-clip), splat(clip)) : g;
@@ -25,6 +35,7 @@ void adam(int64_t count, const AdamConstants& k, const uint8_t* mask, const floa
   for_vectors(count, [&](int64_t i, auto access) {
     const Vec g = clipped(access.load(gradient + i), k.gradient_scale, k.clip_value);
     Vec w = access.load(weight + i);
+    if (k.masks_weight) w = masked(w, mask + i, access.lanes());
     if (k.decay != 0) {
       const Vec decay = splat(k.decay);
       w -= w * (mask == nullptr ? decay : decay * mask_factor(mask + i, access.lanes()));
@@ -41,7 +52,8 @@ void sgd(int64_t count, const SgdConstants& k, const uint8_t* mask, const float*
   const Vec rate = splat(k.learning_rate), momentum = splat(k.momentum);
   for_vectors(count, [&](int64_t i, auto access) {
     Vec g = clipped(access.load(gradient + i), k.gradient_scale, k.clip_value);
-    const Vec w = access.load(weight + i);
+    Vec w = access.load(weight + i);
+    if (k.masks_weight) w = masked(w, mask + i, access.lanes());
     if (k.weight_decay != 0) {
       const Vec decay = splat(k.weight_decay);
       g += w * (mask == nullptr ? decay : decay * mask_factor(mask + i, access.lanes()));

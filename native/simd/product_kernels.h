@@ -9,14 +9,16 @@ namespace pcqat {
 
 struct GemmBlock;  // simd/f32_kernels.h
 
+constexpr int64_t kPackedCodes = 128;
+
 // Activations as unsigned and weights as signed 8-bit codes, four along k in an element: exact sums in int32.
 struct CodeProduct {
   // Rows of fake-quantized values as codes, x / scale + zero_code, a row of `out` being (k + 3) / 4 elements, the rest of the
   // last one 0. False if a value is NaN.
   bool (*encode)(int64_t rows, int64_t k, const float* x, float inverse_scale, float zero_code, uint32_t* out);
-  // A column panel of a weight [k, n] (f32 multiples of 1 / inverse_scale[j], signed codes) from column `first` on, `width` columns of
-  // which exist: (k + 3) / 4 rows of `gemm_columns` elements; sums[j] = Σ codes of column j.
-  void (*pack)(int64_t k, int64_t n, const float* weight, const float* inverse_scale, int64_t first, int64_t width, uint32_t* panel,
+  // Columns [first, first + width) of a weight [k, n] (f32 multiples of 1 / inverse_scale[j], signed codes), at most kPackedCodes of them,
+  // as column panels one after the other, (k + 3) / 4 rows of `gemm_columns` elements each; sums[j] = Σ codes of column j.
+  void (*pack)(int64_t k, int64_t n, const float* weight, const float* inverse_scale, int64_t first, int64_t width, uint32_t* panels,
                int32_t* sums);
   void (*gemm)(const GemmBlock& block);
 };

@@ -69,6 +69,7 @@ void test_cluster(Checks& checks);
 void test_weight_chain(Checks& checks);
 void test_mask(Checks& checks);
 void test_int8_fused(Checks& checks);
+void test_chunks(Checks& checks);
 void test_unary(Checks& checks);
 void test_multiply(Checks& checks);
 void test_concat(Checks& checks);

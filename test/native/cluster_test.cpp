@@ -37,8 +37,8 @@ struct ClusterCase {
     std::vector<float> used(w.size(), 7), low{0}, high{0};
     float lowest = 0, highest = 0;
     ChainViolations violations;
-    const ClusterBlock block{&prepared, book.data(),    book.data(), tree_values, pairs,      w.data(),    nullptr,
-                             nullptr,   indices.data(), used.data(), false,       low.data(), high.data(), &violations};
+    const ClusterBlock block{&prepared,      book.data(), book.data(), tree_values, pairs,       w.data(),   nullptr,
+                             indices.data(), used.data(), false,       low.data(),  high.data(), &violations};
     kernels.compression->cluster(static_cast<int64_t>(w.size()), block);
     bool right = violations.zeros == 0 && violations.clusters == 0;
     for (size_t i = 0; i < w.size(); ++i) {

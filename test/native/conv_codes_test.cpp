@@ -133,7 +133,11 @@ void test_conv_codes(Checks& checks) {
   run(checks, pointwise(13, 5, 276, 70), 3, 8, true, random);
   run(checks, pointwise(5, 5, 64, 64), 7, 8, false, random);
   run(checks, pointwise(3, 3, 5, 33), 30, 4, true, random);
-  run(checks, pointwise(2, 2, 1100, 17), 2, 8, true, random);                        // several passes over k
+  run(checks, pointwise(2, 2, 1100, 17), 2, 8, true, random);  // several passes over k
+  // Few pixels, cut along the columns; more columns than are packed at once.
+  run(checks, pointwise(1, 1, 263, 1100), 8, 8, true, random);
+  run(checks, pointwise(4, 3, 1500, 150), 5, 8, false, random);
+  run(checks, pointwise(1, 1, 3, 9001), 2, 8, true, random);
   run(checks, {49, 10, 1, 25, 5, 20, 10, 4, 2, 2, 4, 1, 1, 1}, 3, 8, true, random);  // padded with the zero code
   run(checks, {9, 9, 3, 9, 9, 40, 3, 3, 1, 1, 1, 1, 1, 1}, 4, 2, false, random);
 }

@@ -308,6 +308,10 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(6, 6, 150, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 5, false}, random);
   run(checks, {geometry(7, 7, 90, 1500, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 2, false}, random);  // cut along the columns, forward too
   run(checks, {geometry(3, 2, 130, 120, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 2, false}, random);
+  // Few pixels, so that the kernel is read in place: one, then as many weights as a walk over pixels takes, and more.
+  run(checks, {geometry(1, 1, 37, 128, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 1, false}, random);
+  run(checks, {geometry(2, 2, 130, 175, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 11, false}, random);
+  run(checks, {geometry(8, 8, 520, 300, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 1, false}, random);
   // Rows long enough to be read in place, with windows that lie partly or wholly outside the image; and several chunks of them.
   run(checks, {geometry(33, 71, 3, 8, 3, 3, 2, 2, 1, 1, 0, 1, 0, 1), 2, false}, random);
   run(checks, {geometry(9, 60, 2, 40, 4, 5, 1, 1, 2, 1, 3, 4, 2, 2), 3, false}, random);

@@ -12,6 +12,7 @@ int main() {
   pcqat::test::test_elementwise(checks);
   pcqat::test::test_fake_quant(checks);
   pcqat::test::test_pool(checks);
+  pcqat::test::test_chunks(checks);
   pcqat::test::test_unary(checks);
   pcqat::test::test_multiply(checks);
   pcqat::test::test_concat(checks);

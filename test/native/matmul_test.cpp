@@ -96,6 +96,10 @@ void test_matmul(Checks& checks) {
   run_dense(checks, 100, 64, 12, random);
   run_dense(checks, 3, 700, 37, random);
   run_dense(checks, 77, 33, 129, random);
+  // Few rows: the kernel is read in place.
+  run_dense(checks, 15, 65, 150, random);
+  run_dense(checks, 64, 1, 128, random);
+  run_dense(checks, 1, 500, 1030, random);
 }
 
 }  // namespace pcqat::test

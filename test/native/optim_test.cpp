@@ -12,6 +12,7 @@ struct Case {
   int64_t count;
   float clip, decay;
   bool masked, flag;  // flag: decoupled decay, Nesterov
+  bool masks_weight;
 };
 
 struct Data {
@@ -25,7 +26,13 @@ Data data_of(int64_t count, Random& random) {
   return d;
 }
 
-UpdateSettings settings_of(const Case& c, const Data& d) { return {0.01f, 0.7f, c.clip, c.decay, c.masked ? d.mask.data() : nullptr}; }
+UpdateSettings settings_of(const Case& c, const Data& d) {
+  return {0.01f, 0.7f, c.clip, c.decay, c.masked ? d.mask.data() : nullptr, c.masks_weight};
+}
+
+double weight_of(const Case& c, const Data& d, int64_t i) {
+  return c.masks_weight && d.mask[i] == 0 ? 0.0 : static_cast<double>(d.weight[i]);
+}
 
 double clipped(const Case& c, float gradient) {
   const double g = static_cast<double>(gradient) * static_cast<double>(0.7f), limit = static_cast<double>(c.clip);
@@ -40,7 +47,7 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
   Expected m, v, w;
   for (int64_t i = 0; i < c.count; ++i) {
     const double g = clipped(c, d.gradient[i]);
-    const double old = d.weight[i],
+    const double old = weight_of(c, d, i),
                  rate = c.flag && (!c.masked || d.mask[i] != 0) ? static_cast<double>(0.01f) * static_cast<double>(c.decay) : 0.0;
     const double m_new = static_cast<double>(d.first[i]) + (g - static_cast<double>(d.first[i])) * static_cast<double>(0.1f);
     const double v_new = static_cast<double>(d.second[i]) + (g * g - static_cast<double>(d.second[i])) * static_cast<double>(0.001f);
@@ -67,7 +74,7 @@ void run_sgd(Checks& checks, const Case& c, Random& random) {
   Expected velocity, w;
   for (int64_t i = 0; i < c.count; ++i) {
     double g = clipped(c, d.gradient[i]);
-    const double lr = static_cast<double>(0.01f), momentum = static_cast<double>(0.9f), old = d.weight[i];
+    const double lr = static_cast<double>(0.01f), momentum = static_cast<double>(0.9f), old = weight_of(c, d, i);
     if (!c.masked || d.mask[i] != 0) g += static_cast<double>(c.decay) * old;
     const double v = momentum * static_cast<double>(d.first[i]) - lr * g;
     velocity.value.push_back(v);
@@ -93,8 +100,10 @@ void test_optim(Checks& checks) {
     for (const float clip : {0.0f, 0.3f}) {
       for (const float decay : {0.0f, 0.02f}) {
         for (const bool masked : {false, true}) {
-          run_adam(checks, {count, clip, decay, masked, decay > 0}, random);
-          run_sgd(checks, {count, clip, decay, masked, clip > 0}, random);
+          for (const bool masks_weight : {false, masked}) {
+            run_adam(checks, {count, clip, decay, masked, decay > 0, masks_weight}, random);
+            run_sgd(checks, {count, clip, decay, masked, clip > 0, masks_weight}, random);
+          }
         }
       }
     }

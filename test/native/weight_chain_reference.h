@@ -12,7 +12,7 @@
 namespace pcqat::test {
 
 struct ChainOptions {
-  enum Mask { no_mask, write_back, mask_gradient };
+  enum Mask { no_mask, masked, mask_gradient };
   enum Pin { no_pin, pin_index, pin_equal };
   enum Range { no_range, tensor_range, channel_range };
   Mask mask = no_mask;
@@ -121,7 +121,6 @@ inline void reference_forward(ChainState& s, const ChainOptions& o) {
   for (int64_t i = 0; i < size; ++i) {
     const size_t at = static_cast<size_t>(i);
     const float w = o.mask != ChainOptions::no_mask && s.mask[at] == 0 ? 0.0f : s.weight[at];
-    if (o.mask == ChainOptions::write_back) s.weight[at] = w;
     if (o.k == 0) continue;
     const float* c = &s.centroids[static_cast<size_t>((o.codebook_per_channel ? i % s.channels : 0) * o.k)];
     int32_t best = 0;

@@ -46,26 +46,43 @@ bool encode(int64_t rows, int64_t k, const float* x, float inverse_scale, float 
   return nan == 0;
 }
 
-void pack(int64_t k, int64_t n, const float* weight, const float* inverse_scale, int64_t column, int64_t width, uint32_t* panel,
+// Rows between those that are packed and those that are fetched: they lie on pages of their own, which no processor follows by itself.
+constexpr int64_t kRowsAhead = 8;
+
+// Four rows at a time across the columns, so that memory is read in long pieces.
+void pack(int64_t k, int64_t n, const float* weight, const float* inverse_scale, int64_t column, int64_t width, uint32_t* panels,
           int32_t* sums) {
-  const __m512i byte = _mm512_set1_epi32(255);
-  for (int64_t v = 0; v < kColumns; v += kLanes) {
-    const int64_t lanes = width - v < kLanes ? width - v : kLanes;
-    const float* from = weight + column + v;
-    uint32_t* to = panel + v;
-    __m512i sum = _mm512_setzero_si512();
-    const Vec factor = lanes > 0 ? load_n(inverse_scale + column + v, lanes) : Vec{};
-    for (int64_t l = 0; l < k; l += 4, to += kColumns) {
-      __m512i four = _mm512_setzero_si512();
-      for (int64_t t = 0; t < 4 && l + t < k && lanes > 0; ++t) {
-        const __m512i q = codes(load_n(from + (l + t) * n, lanes), factor);
-        sum = _mm512_add_epi32(sum, q);
-        four = _mm512_or_si512(four, _mm512_sll_epi32(_mm512_and_si512(q, byte), _mm_cvtsi32_si128(static_cast<int>(8 * t))));
-      }
-      _mm512_storeu_si512(to, four);
-    }
-    if (lanes > 0) _mm512_mask_storeu_epi32(sums + column + v, first(lanes), sum);
+  constexpr int kMost = static_cast<int>(kPackedCodes / kLanes);
+  const int64_t vectors = (width + kColumns - 1) / kColumns * kVectors, panel = (k + 3) / 4 * kColumns;
+  const __m512i byte = _mm512_set1_epi32(255), ones = _mm512_set1_epi8(1);
+  __mmask16 lanes[kMost];
+  Vec factor[kMost];
+  __m512i sum[kMost];
+  for (int64_t v = 0; v < vectors; ++v) {
+    const int64_t rest = width - v * kLanes;
+    lanes[v] = rest >= kLanes ? 0xffff : rest > 0 ? first(rest) : 0;
+    factor[v] = _mm512_maskz_loadu_ps(lanes[v], inverse_scale + column + v * kLanes);
+    sum[v] = _mm512_setzero_si512();
   }
+  const auto pack_rows = [&](int64_t l, auto rows) PCQAT_INLINE_LAMBDA {
+    for (int64_t v = 0; v < vectors; ++v) {
+      const float* from = weight + l * n + column + v * kLanes;
+      __m512i four = _mm512_setzero_si512();
+      PCQAT_UNROLL for (int t = 0; t < decltype(rows)::value; ++t, from += n) {
+        __builtin_prefetch(from + kRowsAhead * n);
+        const __m512i q = codes(_mm512_maskz_loadu_ps(lanes[v], from), factor[v]);
+        four = _mm512_or_si512(four, _mm512_slli_epi32(_mm512_and_si512(q, byte), 8 * t));
+      }
+      sum[v] = _mm512_dpbusd_epi32(sum[v], ones, four);
+      _mm512_storeu_si512(panels + v / kVectors * panel + l / 4 * kColumns + v % kVectors * kLanes, four);
+    }
+  };
+  int64_t l = 0;
+  for (; l + 4 <= k; l += 4) pack_rows(l, Count<4>{});
+  if (k - l == 1) pack_rows(l, Count<1>{});
+  if (k - l == 2) pack_rows(l, Count<2>{});
+  if (k - l == 3) pack_rows(l, Count<3>{});
+  for (int64_t v = 0; v < vectors; ++v) _mm512_mask_storeu_epi32(sums + column + v * kLanes, lanes[v], sum[v]);
 }
 
 }  // namespace
