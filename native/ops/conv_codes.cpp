@@ -104,7 +104,7 @@ GemmBlock code_product(const ConvGeometry& g, int64_t count, int64_t first, int6
   return gemm;
 }
 
-bool has_few_pixels(const ConvGeometry& g, int64_t pixels) { return is_pointwise(g) && pixels <= kFewRows && 2 * pixels <= g.out_c; }
+bool has_few_pixels(const ConvGeometry& g, int64_t pixels) { return is_pointwise(g) && has_few_rows(pixels, g.out_c); }
 
 }  // namespace
 

@@ -17,12 +17,11 @@ struct RightSide {
   bool padded;
 };
 
+constexpr int64_t kFewRows = 64;
+
 // Whether the right-hand side of m rows and n columns is worth packing: not for few rows, nor where chunked_gemm cuts along the columns, as
 // every chunk then packs its own.
-inline bool is_worth_packing(int64_t m, int64_t n) {
-  constexpr int64_t kFewRows = 64;
-  return m > kFewRows && m >= n;
-}
+inline bool is_worth_packing(int64_t m, int64_t n) { return m > kFewRows && m >= n; }
 RightSide in_place(const float* b, int64_t n, const Context& context);
 // Packs b [k, n], or its transpose stored [n, k], into column panels.
 RightSide pack(int64_t k, int64_t n, const float* b, bool transposed, float* packed, const Context& context);
