@@ -11,7 +11,9 @@ namespace pcqat {
 namespace {
 
 // Most lines of the input that are read at once, outside of the image too.
-int64_t input_lines(const ConvGeometry& g) { return (step_lines(g) - 1) * g.stride_h + (g.kernel_h - 1) * g.dilation_h + 1; }
+int64_t input_lines(const ConvGeometry& g, const LineLayout& layout) {
+  return std::min((step_lines(g) - 1) * g.stride_h + (g.kernel_h - 1) * g.dilation_h + 1, layout.most_lines);
+}
 
 struct DepthwiseMemory {
   DepthwiseSpans spans;
@@ -22,7 +24,7 @@ struct DepthwiseMemory {
 // columns: channels of a block; the memory is enough for every instruction set's.
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int64_t columns, int threads, Carver& workspace) {
   DepthwiseSpans spans(g, false, columns, workspace);
-  float* lines = workspace.take<float>(threads * input_lines(g) * spans.layout().most_floats());
+  float* lines = workspace.take<float>(threads * input_lines(g, spans.layout()) * spans.layout().most_floats());
   return {spans, lines, workspace.take<float>(repeated_floats(g, rows))};
 }
 
@@ -54,14 +56,15 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x,
   DepthwiseSpans& spans = memory.spans;
   const LineLayout& layout = spans.layout();
   spans.fill();
-  LineBuffer::clear_edges(layout, threads * input_lines(g), memory.lines);
+  const int64_t most_lines = input_lines(g, layout);
+  LineBuffer::clear_edges(layout, threads * most_lines, memory.lines);
   const LayerInput input = repeat_channels(g, rows, x, memory.repeated, context);
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const int64_t in_line = g.in_w * g.out_c, out_line = g.out_w * g.out_c;
   const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / out_line + 1);
   if (statistics != nullptr) statistics->chunks = chunks.of(g.out_w);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
-    LineBuffer in(layout, memory.lines + worker * input_lines(g) * layout.floats(), input_lines(g));
+    LineBuffer in(layout, memory.lines + worker * most_lines * layout.floats(), most_lines);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {
       const Lines read = spans.sources(lines);
       need(layout, input, image, read, in, context.kernels);

@@ -25,7 +25,9 @@ int64_t most_own_lines(const ConvGeometry& g) {
   return std::min(g.in_h, step_lines(g) * g.stride_h + std::max<int64_t>(g.in_h - g.out_h * g.stride_h, 0));
 }
 // Most lines of the output's gradient that those and they read, outside of the image too.
-int64_t gradient_lines(const ConvGeometry& g) { return step_lines(g) + 2 * ((g.kernel_h - 1) * g.dilation_h / g.stride_h) + 3; }
+int64_t gradient_lines(const ConvGeometry& g, const LineLayout& layout) {
+  return std::min(step_lines(g) + 2 * ((g.kernel_h - 1) * g.dilation_h / g.stride_h) + 3, layout.most_lines);
+}
 
 struct DepthwiseMemory {
   DepthwiseSpans spans;  // of the gradient of the input
@@ -40,7 +42,7 @@ struct DepthwiseMemory {
 // columns: channels of a block; the memory is enough for every instruction set's.
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int64_t columns, int threads, Carver& workspace) {
   DepthwiseSpans spans(g, true, columns, workspace);
-  float* lines = workspace.take<float>(threads * gradient_lines(g) * spans.layout().most_floats());
+  float* lines = workspace.take<float>(threads * gradient_lines(g, spans.layout()) * spans.layout().most_floats());
   float* values = workspace.take<float>(threads * packed_floats(most_own_lines(g) * g.in_w, g.out_c));
   float* partials = workspace.take<float>(kMostPartials * g.kernel_h * g.kernel_w * g.out_c);
   float* bias_partials = workspace.take<float>(kMostPartials * g.out_c);
@@ -109,7 +111,8 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
   DepthwiseSpans& spans = memory.spans;
   const LineLayout& layout = spans.layout();
   spans.fill();
-  LineBuffer::clear_edges(layout, threads * gradient_lines(g), memory.lines);
+  const int64_t most_lines = gradient_lines(g, layout);
+  LineBuffer::clear_edges(layout, threads * most_lines, memory.lines);
   std::fill(memory.ones, memory.ones + layout.block, 1.0f);
   const LayerInput input = targets.d_kernel == nullptr ? x : repeat_channels(g, rows, x, memory.repeated, context);
   float* const dx = targets.dx != nullptr && repeats ? memory.repeated : targets.dx;
@@ -127,7 +130,7 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
     std::memset(partial, 0, sizeof(float) * size);
     std::memset(bias_sum, 0, sizeof(float) * g.out_c);
     if (sums != nullptr) sums->start(chunk);
-    LineBuffer d(layout, memory.lines + worker * gradient_lines(g) * layout.floats(), gradient_lines(g));
+    LineBuffer d(layout, memory.lines + worker * most_lines * layout.floats(), most_lines);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {
       const Lines own = own_lines(g, lines), read = hull(lines, spans.sources(own));
       const int64_t count = lines.end - lines.first, own_count = own.end - own.first;

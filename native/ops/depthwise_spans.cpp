@@ -5,9 +5,13 @@ namespace pcqat {
 namespace {
 
 LineLayout layout_of(const Axis& rows, const Axis& columns, int64_t channels, int64_t block) {
-  const Lines read = columns.sources({0, columns.target_size});
-  const int64_t before = std::max<int64_t>(-read.first, 0), after = std::max<int64_t>(read.end - columns.source_size, 0);
-  return {rows.source_size, columns.source_size, channels, before, after, block};
+  return {rows.source_size,
+          rows.before() + rows.source_size + rows.after(),
+          columns.source_size,
+          channels,
+          columns.before(),
+          columns.after(),
+          block};
 }
 
 }  // namespace

@@ -17,16 +17,29 @@ struct Axis {
   bool backward;
 
   // Whether kernel element `tap` connects the target position to a source position.
-  bool connects(int64_t target, int64_t tap) const { return !backward || (target + pad - tap * dilation) % stride == 0; }
+  bool connects(int64_t target, int64_t tap) const { return reaches(tap) && (!backward || (target + pad - tap * dilation) % stride == 0); }
   // Which one; it may lie outside of the image.
   int64_t source(int64_t target, int64_t tap) const {
     return backward ? (target + pad - tap * dilation) / stride : target * stride - pad + tap * dilation;
   }
   // All that target positions [lines.first, lines.end) read; none: first = end.
   Lines sources(Lines lines) const;
+  // Positions outside of the image that any target reads: before it and behind it. Taps that never see the image are left out, so that
+  // these are no more than its size, however far apart taps lie.
+  int64_t before() const { return std::max<int64_t>(-sources({0, step()}).first, 0); }
+  int64_t after() const { return std::max<int64_t>(sources({target_size - step(), target_size}).end - source_size, 0); }
   // Target positions so far apart use the same taps, source_step() further.
   int64_t step() const { return backward ? std::min(stride, target_size) : 1; }
   int64_t source_step() const { return backward ? 1 : stride; }
+
+ private:
+  // Whether a tap sees the image from any target position.
+  bool reaches(int64_t tap) const {
+    const int64_t size = backward ? source_size * stride : source_size;
+    const int64_t first = backward ? pad - tap * dilation : source(0, tap);
+    const int64_t last = backward ? first + target_size - 1 : source(target_size - 1, tap);
+    return last >= 0 && first < size;
+  }
 };
 
 // Where a span belongs.

@@ -19,13 +19,14 @@ struct Lines {
 
 // A line: `blocks` of channels one after the other, each `before` zeros, `width` pixels and `after` zeros of `block` floats.
 struct LineLayout {
-  int64_t height, width, channels;  // of an image
-  int64_t before, after;            // columns of zeros
-  int64_t block, blocks;            // channels of a block; of the last one, some may be missing
+  int64_t height, most_lines;  // of an image, and with the zeros above and below that are read
+  int64_t width, channels;
+  int64_t before, after;  // columns of zeros
+  int64_t block, blocks;  // channels of a block; of the last one, some may be missing
 
-  LineLayout(int64_t height, int64_t width, int64_t channels, int64_t before, int64_t after, int64_t columns)
-      : height(height), width(width), channels(channels), before(before), after(after), block(std::min(channels, columns)),
-        blocks((channels + columns - 1) / columns) {}
+  LineLayout(int64_t height, int64_t most_lines, int64_t width, int64_t channels, int64_t before, int64_t after, int64_t columns)
+      : height(height), most_lines(most_lines), width(width), channels(channels), before(before), after(after),
+        block(std::min(channels, columns)), blocks((channels + columns - 1) / columns) {}
   int64_t block_floats() const { return (before + width + after) * block; }
   int64_t floats() const { return blocks * block_floats(); }
   // At least floats(), whatever an instruction set's blocks are.

@@ -337,6 +337,10 @@ void test_depthwise(Checks& checks) {
   run(checks, {geometry(50, 30, 24, 48, 3, 3, 1, 1, 1, 1, 0, 2, 0, 2), 2, true}, random);
   run(checks, {geometry(6, 6, 8, 8, 6, 6, 1, 1, 1, 1, 0, 0, 0, 0), 3, true}, random);
   run(checks, {geometry(5, 4, 3, 3, 2, 2, 1000000000, 1000000000, 1, 1, 0, 0, 0, 0), 2, true}, random);  // one output pixel
+  // Taps that never see the image, of which some do and none do.
+  run(checks, {geometry(1, 6, 37, 37, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 3, true}, random);
+  run(checks, {geometry(5, 4, 3, 3, 3, 3, 1, 1, 400000000, 2, 400000000, 400000000, 2, 2), 2, true}, random);
+  run(checks, {geometry(5, 4, 3, 3, 2, 2, 1, 1, 1000000000, 1000000000, 500000000, 500000000, 500000000, 500000000), 2, true}, random);
   run_random(checks, true, 4);
 }
 
