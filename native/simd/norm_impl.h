@@ -133,21 +133,22 @@ PCQAT_INLINE RowBlocks rows_from(const RowBlocks& y, int64_t first, int64_t repe
 // Where a row is written, from row to row.
 class RowOffset {
  public:
-  PCQAT_INLINE RowOffset(const RowBlocks& y, int64_t row) : step_(y.row), jump_(y.line - y.length * y.row), length_(y.length) {
-    const int64_t line = row / y.length;
-    in_line_ = row - line * y.length;
-    offset_ = line * y.line + in_line_ * y.row;
+  PCQAT_INLINE RowOffset(const RowBlocks& y, int64_t row) : row_(y.row), line_(y.line), length_(y.length) {
+    start_ = row / length_ * line_;
+    in_line_ = row % length_;
+    offset_ = start_ + in_line_ * row_;
   }
   PCQAT_INLINE operator int64_t() const { return offset_; }
   PCQAT_INLINE void next() {
-    offset_ += step_;
+    offset_ += row_;
     if (++in_line_ < length_) return;
     in_line_ = 0;
-    offset_ += jump_;
+    offset_ = start_ += line_;
   }
 
  private:
-  int64_t step_, jump_, length_, in_line_, offset_;
+  int64_t row_, line_, length_;
+  int64_t start_, in_line_, offset_;
 };
 
 // body(part of y, first row of it, rows) for lines whose rows follow one another: several of them may be joined there.
