@@ -16,8 +16,8 @@ constexpr int64_t kBlockRows = 64;
 // Vectors whose five constants stay in registers.
 constexpr int kGradientGroup = kLanes == 16 ? 4 : 2;
 
-// Rows after which a pass over elements goes on to the next channels: few where those at once are only a line of the cache, so that it
-// walks through memory nearly in order.
+// Rows after which a pass over elements goes on to the next channels: few, so that it walks through memory nearly in order, but not so few
+// that short vectors load their constants all the time.
 constexpr int64_t kPassRows = kLanes == 16 ? 4 : 16;
 
 // Floats between what is read and what is fetched meanwhile: 4 KB, which memory delivers while the ones between are worked on.
