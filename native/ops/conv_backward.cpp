@@ -161,18 +161,10 @@ bool has_few_pixels(const ConvGeometry& g, int64_t rows) { return is_pointwise(g
 
 void walk_kernel(const ConvGeometry& g, int64_t rows, const LayerInput& input, const float* kernel, const OutputGradient& gradient,
                  const ConvGradients& targets, const ConvProducts& products, const BackwardMemory& memory, const Context& context) {
-  const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w;
+  const int64_t out = g.out_c, pixels = rows * g.out_h * g.out_w;
   const float* const dy = settle(gradient, pixels, context);
   if (targets.dx != nullptr) products.few_inputs(pixels, kernel, dy, targets.dx);
-  if (targets.sums != nullptr) {
-    const Chunks chunks = chunks_of(pixels, kChunkElements / size + 1);
-    targets.sums->chunks = chunks.count;
-    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-      const int64_t first = chunks.begin(chunk);
-      targets.sums->start(chunk);
-      targets.sums->take(chunk, first, chunks.length(chunk), targets.dx + first * size, context.kernels);
-    });
-  }
+  if (targets.sums != nullptr) take_sums(pixels, targets.dx, targets.sums, context);
   if (targets.d_kernel != nullptr) products.whole_kernel(pixels, settle(input, pixels, context), dy, targets.d_kernel);
   if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
 }

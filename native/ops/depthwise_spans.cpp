@@ -40,7 +40,7 @@ DepthwiseSpans::DepthwiseSpans(const ConvGeometry& g, bool backward, int64_t col
 DepthwiseSpan DepthwiseSpans::make_span(int64_t row, int64_t column, int64_t* offsets) const {
   int64_t* const x_offset = offsets;
   int64_t* const w_offset = offsets + rows_.kernel * columns_.kernel;
-  const int64_t first = rows_.sources({row, row + 1}).first, line = layout_.floats();
+  const int64_t line = layout_.floats();
   int64_t taps = 0;
   // In the order of the source.
   const auto tap_at = [](const Axis& axis, int64_t index) { return axis.backward ? axis.kernel - 1 - index : index; };
@@ -48,7 +48,7 @@ DepthwiseSpan DepthwiseSpans::make_span(int64_t row, int64_t column, int64_t* of
     for (int64_t column_index = 0; column_index < columns_.kernel; ++column_index) {
       const int64_t kh = tap_at(rows_, line_index), kw = tap_at(columns_, column_index);
       if (!rows_.connects(row, kh) || !columns_.connects(column, kw)) continue;
-      x_offset[taps] = (rows_.source(row, kh) - first) * line + (layout_.before + columns_.source(column, kw)) * layout_.block;
+      x_offset[taps] = rows_.source(row, kh) * line + (layout_.before + columns_.source(column, kw)) * layout_.block;
       w_offset[taps++] = (kh * columns_.kernel + kw) * layout_.channels;
     }
   }

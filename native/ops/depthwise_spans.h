@@ -45,7 +45,7 @@ struct Axis {
 // Where a span belongs.
 struct DepthwisePlace {
   int64_t block, channel;  // of channels, and the first of them
-  int64_t line;            // source line that the span's offsets count from
+  int64_t line;            // source line that the span's offsets count from; it may not be read itself
   int64_t pixel;           // its first target pixel
   int64_t part, parts;     // how many spans came before, and how many there are
 };
@@ -69,7 +69,7 @@ class DepthwiseSpans {
     for (place.block = 0; place.block < layout_.blocks; ++place.block) {
       place.channel = place.block * layout_.block;
       for (int64_t start = lines.first; start < lines.first + starts; ++start) {
-        place.line = rows_.sources({start, start + 1}).first;
+        place.line = start / step * rows_.source_step();
         for (int64_t column = 0; column < kinds; ++column, ++place.part) {
           DepthwiseSpan span = spans_[start % step * kinds + column];
           span.channels = layout_.channels_of(place.block);

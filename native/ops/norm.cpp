@@ -185,19 +185,24 @@ NormSums norm_sums(const NormOutput& o, Activation activation, const NudgedRange
   return {o.channels, o.x, o.scale, o.shift, saved, make_pass_interval(activation, range), 0, gradient, product};
 }
 
+void take_sums(int64_t count, const float* dy, NormSums* sums, const Context& context) {
+  const Chunks chunks = row_chunks(count, sums->channels);
+  sums->chunks = chunks.count;
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t first = chunks.begin(chunk);
+    sums->start(chunk);
+    sums->take(chunk, first, chunks.length(chunk), dy + first * sums->channels, context.kernels);
+  });
+}
+
 NormGradient batch_norm_backward(NormSums sums, int64_t count, float* saved, const float* dy, float* d_gamma, float* d_beta,
                                  const Context& context) {
   const int64_t channels = sums.channels;
   if (sums.chunks == 0) {
     const NormMemory memory = memory_of(channels, context);
-    const Chunks chunks = row_chunks(count, channels);
-    sums.chunks = chunks.count;
     sums.gradient = memory.sums.sum;
     sums.product = memory.sums.squares;
-    context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-      sums.start(chunk);
-      sums.take(chunk, chunks.begin(chunk), chunks.length(chunk), dy + chunks.begin(chunk) * channels, context.kernels);
-    });
+    take_sums(count, dy, &sums, context);
   }
   const float *const mean = saved, *const inverse = saved + channels;
   float *const slope = saved + 4 * channels, *const offset = slope + channels;

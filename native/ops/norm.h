@@ -69,6 +69,8 @@ struct NormSums {
 // range null: no fake quantization.
 NormSums norm_sums(const NormOutput& output, Activation activation, const NudgedRange* range, const float* saved, double* gradient,
                    double* product);
+// Those of all rows.
+void take_sums(int64_t count, const float* dy, NormSums* sums, const Context& context);
 
 // The gradient of a batch norm's input, to be computed row by row from that of its output:
 // dx = scale g + slope (x - mean) + offset with g = dy where the output passes gradients, else 0.
