@@ -41,6 +41,13 @@ int64_t most_pixels_twice(const ConvGeometry& g) {
 // Rows that are worked on at once: about 256 KB of the wider operand, a multiple of every register tile's height.
 int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(65536 / std::max(patch_size(g), g.out_c) / 24, 1, 10) * 24; }
 
+// Floats between rows of a block's gradient. Those of many channels take whole lines of the cache, an odd number of them, so that they do
+// not compete for the same ones: the product with the block then reads it in place.
+int64_t gradient_row(const ConvGeometry& g, bool bf16) {
+  constexpr int64_t kLineFloats = 16, kFewChannels = 64;
+  return bf16 || g.out_c <= kFewChannels ? g.out_c : ((g.out_c + kLineFloats - 1) / kLineFloats | 1) * kLineFloats;
+}
+
 struct BackwardMemory {
   ConvProducts::Memory products;
   float* gradient;       // per worker: rows of it
@@ -54,10 +61,10 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
   const int64_t at_once = is_pointwise(g) ? std::min(rows * g.out_h * g.out_w, most_pixels_twice(g)) : 0;
   BackwardMemory memory;
   memory.products = ConvProducts::plan(g, bf16, block, at_once, threads, workspace);
-  memory.gradient = workspace.take<float>(threads * block * g.out_c);
+  memory.gradient = workspace.take<float>(threads * block * gradient_row(g, bf16));
   memory.values = workspace.take<float>(threads * block * size);
   memory.partials = workspace.take<float>(has_few_weights(g) || !is_pointwise(g) ? most_partials(g) * size * g.out_c : 0);
-  memory.bias_partials = workspace.take<float>(2 * kMostPartials * g.out_c);
+  memory.bias_partials = workspace.take<float>(2 * kMostPartials * gradient_row(g, bf16));
   return memory;
 }
 
@@ -72,6 +79,7 @@ Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, const 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
           const ConvProducts& products, const BackwardMemory& memory, const Context& context) {
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), pixels = rows * g.out_h * g.out_w;
+  const int64_t settled_row = gradient_row(g, products.is_bf16());
   const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
   const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, *context.kernels.f32);
@@ -79,35 +87,38 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
     float* const partial = chunks.count == 1 ? targets.d_kernel : memory.partials + chunk * size * out;
-    float* const bias_sum = memory.bias_partials + 2 * chunk * out;
+    float* const bias_sum = memory.bias_partials + 2 * chunk * settled_row;
     float* const values = memory.values + worker * block * size;
     if (targets.sums != nullptr) targets.sums->start(chunk);
     const int64_t in_begin = begin / image * in_image, in_count = (end - begin) / image * in_image;
     if (!is_pointwise(g) && targets.dx != nullptr) std::memset(targets.dx + in_begin * g.in_c, 0, sizeof(float) * in_count * g.in_c);
     for (int64_t first = begin; first < end; first += block) {
       const int64_t count = std::min(block, end - first);
-      const float* d = gradient.dy + first * out;
+      ConvProducts::Rows d{gradient.dy + first * out, out};
       const int64_t after = first + count, next = std::min(block, pixels - after);
       Upcoming next_d{gradient.dy + after * out, next * out};
       if (gradient.delayed != nullptr) {
-        float* settled = memory.gradient + worker * block * out;
-        norm_gradient_rows(*gradient.delayed, first, count, d, settled, context.kernels);
-        d = settled;
+        float* const settled = memory.gradient + worker * block * settled_row;
+        const RowBlocks to{settled, settled_row, context.kernels.f32->gemm_columns};
+        norm_gradient_rows(*gradient.delayed, first, count, d.data, to, context.kernels);
+        d = {settled, settled_row};
       }
       if (targets.dx != nullptr && is_pointwise(g)) products.input(count, d, targets.dx + first * size, worker, next_d);
       if (targets.dx != nullptr && !is_pointwise(g)) {
         products.input(count, d, values, worker, next_d);
         scatter_patches(g, values, first, count, targets.dx, *context.kernels.f32);
       }
+      const float* left = nullptr;
+      if (targets.d_kernel != nullptr) left = patch_rows(g, x, first, count, values, context.kernels);
       if (targets.sums != nullptr && is_pointwise(g)) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
       if (targets.d_kernel != nullptr) {
         const Upcoming next_x = targets.dx == nullptr ? next_d : upcoming_rows(g, x, after, next);
         if (gradient.delayed != nullptr) next_d.data = gradient.delayed->x + after * out;
-        products.kernel(count, patch_rows(g, x, first, count, values, context.kernels), d, first != begin, partial, worker, next_x, next_d);
+        products.kernel(count, left, d, first != begin, partial, worker, next_x, next_d);
       }
       if (targets.d_bias != nullptr) {
-        context.kernels.f32->column_sums(count, out, d, first == begin ? bias_sum : bias_sum + out);
-        if (first != begin) context.kernels.f32->add(out, bias_sum + out, bias_sum);
+        context.kernels.f32->column_sums(count, d.row, d.data, first == begin ? bias_sum : bias_sum + settled_row);
+        if (first != begin) context.kernels.f32->add(out, bias_sum + settled_row, bias_sum);
       }
     }
     // A pixel is complete when all of its patches are.
@@ -118,7 +129,7 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   if (targets.d_bias == nullptr) return;
   std::memcpy(targets.d_bias, memory.bias_partials, sizeof(float) * out);
   for (int64_t chunk = 1; chunk < chunks.count; ++chunk) {
-    context.kernels.f32->add(out, memory.bias_partials + 2 * chunk * out, targets.d_bias);
+    context.kernels.f32->add(out, memory.bias_partials + 2 * chunk * settled_row, targets.d_bias);
   }
 }
 
@@ -148,7 +159,7 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
       if (gradient.delayed != nullptr) {
         norm_gradient_rows(*gradient.delayed, first, count, gradient.dy + first * out, gradient.settled + first * out, context.kernels);
       }
-      if (targets.dx != nullptr) products.input(count, dy + first * out, targets.dx + first * size, worker, {});
+      if (targets.dx != nullptr) products.input(count, {dy + first * out, out}, targets.dx + first * size, worker, {});
       if (targets.sums != nullptr) targets.sums->take(chunk, first, count, targets.dx + first * size, context.kernels);
     }
   });

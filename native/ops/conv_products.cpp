@@ -77,33 +77,33 @@ void ConvProducts::few_inputs(int64_t pixels, const float* kernel, const float* 
                 context_);
 }
 
-void ConvProducts::input(int64_t count, const float* d, float* target, int worker, const Upcoming& next) const {
-  const float* left = d;
+void ConvProducts::input(int64_t count, const Rows& d, float* target, int worker, const Upcoming& next) const {
+  Rows left = d;
   const int64_t k = depth();
   if (bf16_) {
     uint32_t* rounded = memory_.halves + worker * worker_pairs(size_, out_, block_);
-    halves().rows(count, out_, d, rounded);
-    left = as_floats(rounded);
+    halves().rows(count, out_, d.data, rounded);
+    left = {as_floats(rounded), k};
   }
-  GemmBlock product{count,        size_, k,      left,  k,     1,       right_.data, right_.row,
-                    right_.panel, true,  target, size_, false, nullptr, -kInfinity,  kInfinity};
+  GemmBlock product{count,        size_, k,      left.data, left.row, 1,       right_.data, right_.row,
+                    right_.panel, true,  target, size_,     false,    nullptr, -kInfinity,  kInfinity};
   product.instead_of_a = next;
   gemm()(product);
 }
 
 // Rows [row, row + rows) and columns [column, column + columns) of the kernel's gradient.
 GemmBlock ConvProducts::kernel_part(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t k, const float* left,
-                                    const float* right, bool add, float* sum) const {
+                                    const Rows& right, bool add, float* sum) const {
   return {rows,
           columns,
           k,
           left + row,
           1,
           size_,
-          right + column,
-          out_,
+          right.data + column,
+          right.row,
           context_.kernels.f32->gemm_columns,
-          false,
+          right.row > out_,
           sum + row * out_ + column,
           out_,
           add,
@@ -112,16 +112,17 @@ GemmBlock ConvProducts::kernel_part(int64_t row, int64_t rows, int64_t column, i
           kInfinity};
 }
 
-void ConvProducts::kernel(int64_t count, const float* values, const float* d, bool add, float* sum, int worker, const Upcoming& next_x,
+void ConvProducts::kernel(int64_t count, const float* values, const Rows& d, bool add, float* sum, int worker, const Upcoming& next_x,
                           const Upcoming& next_d) const {
-  const float *left = values, *right = d;
+  const float* left = values;
+  Rows right = d;
   if (bf16_) {
     uint32_t* x_pairs = memory_.halves + worker * worker_pairs(size_, out_, block_);
     uint32_t* d_pairs = x_pairs + pairs(block_) * size_;
     halves().row_pairs(count, size_, values, x_pairs);
-    halves().row_pairs(count, out_, d, d_pairs);
+    halves().row_pairs(count, out_, d.data, d_pairs);
     left = as_floats(x_pairs);
-    right = as_floats(d_pairs);
+    right = {as_floats(d_pairs), out_};
   }
   GemmBlock part = kernel_part(0, size_, 0, out_, bf16_ ? pairs(count) : count, left, right, add, sum);
   part.instead_of_a = next_x;
@@ -148,8 +149,8 @@ void ConvProducts::whole_kernel(int64_t count, const float* x, const float* dy, 
   const int64_t row_parts = (size_ + most.rows - 1) / most.rows, column_parts = (out_ + most.columns - 1) / most.columns;
   context_.pool.parallel_for(row_parts * column_parts, [&](int64_t part) {
     const int64_t row = part / column_parts * most.rows, column = part % column_parts * most.columns;
-    GemmBlock block =
-        kernel_part(row, std::min(most.rows, size_ - row), column, std::min(most.columns, out_ - column), k, left, right, false, sum);
+    GemmBlock block = kernel_part(row, std::min(most.rows, size_ - row), column, std::min(most.columns, out_ - column), k, left,
+                                  {right, out_}, false, sum);
     block.instead_of_a = block.instead_of_b = nothing_upcoming(sum);
     gemm()(block);
   });

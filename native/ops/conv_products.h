@@ -22,14 +22,22 @@ class ConvProducts {
 
   ConvProducts(const ConvGeometry& g, bool bf16, int64_t block, const Memory& memory, const Context& context);
 
+  // Rows of the output's gradient, `row` floats apart. Where that is more than their channels, whole vectors may be read; not with bf16.
+  struct Rows {
+    const float* data;
+    int64_t row;
+  };
+
+  bool is_bf16() const { return bf16_; }
+
   // Before input().
   void pack_kernel(const float* kernel);
   // target[count, size] = d · kernelᵀ
-  void input(int64_t count, const float* d, float* target, int worker, const Upcoming& next) const;
+  void input(int64_t count, const Rows& d, float* target, int worker, const Upcoming& next) const;
   // The same for few pixels, without packing.
   void few_inputs(int64_t pixels, const float* kernel, const float* d, float* target) const;
   // sum[size, out] (+)= valuesᵀ · d
-  void kernel(int64_t count, const float* values, const float* d, bool add, float* sum, int worker, const Upcoming& next_x,
+  void kernel(int64_t count, const float* values, const Rows& d, bool add, float* sum, int worker, const Upcoming& next_x,
               const Upcoming& next_d) const;
   // The same for all rows of the batch, cut along the kernel, which needs no partial sums.
   void whole_kernel(int64_t count, const float* x, const float* dy, float* sum) const;
@@ -40,7 +48,7 @@ class ConvProducts {
   int64_t depth() const;
   // The operand as it is multiplied.
   const float* rounded_kernel(const float* kernel) const;
-  GemmBlock kernel_part(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t k, const float* left, const float* right,
+  GemmBlock kernel_part(int64_t row, int64_t rows, int64_t column, int64_t columns, int64_t k, const float* left, const Rows& right,
                         bool add, float* sum) const;
   Gemm gemm() const;
 
