@@ -16,17 +16,22 @@ namespace {
 
 constexpr int64_t kMostPartials = 32;
 
+// Lines of the output at once, with the lines of the input that belong to them.
+int64_t backward_step_lines(const ConvGeometry& g) {
+  return std::clamp<int64_t>(kStepFloats / (std::max(g.out_w, g.stride_h * g.in_w) * g.out_c), 1, g.out_h);
+}
+
 // The lines of the input that belong to lines of the output.
 Lines own_lines(const ConvGeometry& g, Lines lines) {
   return {std::min(lines.first * g.stride_h, g.in_h), lines.end == g.out_h ? g.in_h : std::min(lines.end * g.stride_h, g.in_h)};
 }
 // Most of them at once.
 int64_t most_own_lines(const ConvGeometry& g) {
-  return std::min(g.in_h, step_lines(g) * g.stride_h + std::max<int64_t>(g.in_h - g.out_h * g.stride_h, 0));
+  return std::min(g.in_h, backward_step_lines(g) * g.stride_h + std::max<int64_t>(g.in_h - g.out_h * g.stride_h, 0));
 }
 // Most lines of the output's gradient that those and they read, outside of the image too.
 int64_t gradient_lines(const ConvGeometry& g, const LineLayout& layout) {
-  return std::min(step_lines(g) + 2 * ((g.kernel_h - 1) * g.dilation_h / g.stride_h) + 3, layout.most_lines);
+  return std::min(backward_step_lines(g) + 2 * ((g.kernel_h - 1) * g.dilation_h / g.stride_h) + 3, layout.most_lines);
 }
 
 struct DepthwiseMemory {
@@ -131,7 +136,7 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
     std::memset(bias_sum, 0, sizeof(float) * g.out_c);
     if (sums != nullptr) sums->start(chunk);
     LineBuffer d(layout, memory.lines + worker * most_lines * layout.floats(), most_lines);
-    each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {
+    each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, backward_step_lines(g), [&](int64_t image, Lines lines) {
       const Lines own = own_lines(g, lines), read = hull(lines, spans.sources(own));
       const int64_t count = lines.end - lines.first, own_count = own.end - own.first;
       const int64_t next_out = image * g.out_h + std::min(read.end, g.out_h), next_in = image * g.in_h + own.end;

@@ -9,8 +9,10 @@
 
 namespace pcqat {
 
-// Lines of the output at once: with what belongs to them they stay in the second-level cache.
-inline int64_t step_lines(const ConvGeometry& g) { return std::clamp<int64_t>(16384 / (g.out_w * g.out_c), 1, g.out_h); }
+// Floats of a matrix of which some lines are worked on at once: with what belongs to them they stay in the second-level cache.
+constexpr int64_t kStepFloats = 16384;
+// Lines of the output at once.
+inline int64_t step_lines(const ConvGeometry& g) { return std::clamp<int64_t>(kStepFloats / (g.out_w * g.out_c), 1, g.out_h); }
 
 // Rows [begin, end), counted over all images of `height` rows, some at a time: body(image, rows of it).
 template <typename Body>

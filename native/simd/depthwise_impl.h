@@ -183,7 +183,7 @@ void depthwise(const DepthwiseSpan& s, const float* x, const float* kernel, cons
 // T kernel elements, from `first` on.
 template <int T, int V, typename Access>
 PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access, int64_t first, const float* x, const float* dy,
-                                          float* d_kernel) {
+                                          Fetching& fetching, float* d_kernel) {
   Vec sum[T][V];
   const float* in[T];
   PCQAT_UNROLL for (int t = 0; t < T; ++t) {
@@ -197,6 +197,7 @@ PCQAT_INLINE void depthwise_gradient_taps(const DepthwiseSpan& s, Access access,
       PCQAT_UNROLL for (int v = 0; v < V; ++v) {
         const Vec gradient = access.load(at + v * kLanes);
         PCQAT_UNROLL for (int t = 0; t < T; ++t) sum[t][v] = fma(access.load(in[t] + from + v * kLanes), gradient, sum[t][v]);
+        fetching.share();
       }
     }
   }
@@ -224,8 +225,8 @@ PCQAT_INLINE void depthwise_gradient_sliding(const DepthwiseSpan& s, Access acce
 }
 
 void depthwise_gradient(const DepthwiseSpan& s, const float* x, const float* dy, float* d_kernel) {
+  Fetching fetching(s);
   if (kLanes > 1 && slides(s)) {
-    Fetching fetching(s);
     for_channels<1>(s.channels,
                     [&](int64_t c, auto access, auto) { depthwise_gradient_sliding(s, access, x + c, dy + c, fetching, d_kernel + c); });
     return;
@@ -234,7 +235,7 @@ void depthwise_gradient(const DepthwiseSpan& s, const float* x, const float* dy,
     constexpr int V = decltype(count)::value;
     for (int64_t first = 0; first < s.taps; first += kTaps) {
       with_taps<kTaps>(s.taps - first < kTaps ? s.taps - first : kTaps, [&](auto taps) PCQAT_INLINE_LAMBDA {
-        depthwise_gradient_taps<decltype(taps)::value, V>(s, access, first, x + c, dy + c, d_kernel + c);
+        depthwise_gradient_taps<decltype(taps)::value, V>(s, access, first, x + c, dy + c, fetching, d_kernel + c);
       });
     }
   });
