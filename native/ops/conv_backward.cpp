@@ -38,8 +38,8 @@ int64_t most_pixels_twice(const ConvGeometry& g) {
   return has_few_weights(g) ? most_partials(g) * kPixelsOfPartial : std::numeric_limits<int64_t>::max();
 }
 
-// Rows that are worked on at once: about 256 KB of the wider operand, a multiple of every register tile's height.
-int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(65536 / std::max(patch_size(g), g.out_c) / 24, 1, 10) * 24; }
+// Rows that are worked on at once: about 176 KB of the wider operand, a multiple of every register tile's height.
+int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(45056 / std::max(patch_size(g), g.out_c) / 24, 1, 10) * 24; }
 
 // Floats between rows of a block's gradient. Those of many channels take whole lines of the cache, an odd number of them, so that they do
 // not compete for the same ones: the product with the block then reads it in place.
