@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "carver.h"
 #include "ops/images.h"
 #include "simd/f32_kernels.h"
 #include "simd/kernels.h"
@@ -99,22 +100,43 @@ void max_pool_backward(const PoolGeometry& g, int64_t rows, const float* x, cons
   });
 }
 
-void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const float* x, float* y, const Context& context) {
+size_t global_average_pool_workspace(int64_t pixels, int64_t channels, int threads) {
+  Carver workspace(nullptr);
+  workspace.take<float>(threads * pixels * channels);
+  return workspace.used();
+}
+
+void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const LayerInput& x, float* y, const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, pixels * channels, context, [&](int64_t row, int) {
+  Carver workspace(context.workspace);
+  float* const images = workspace.take<float>(context.pool.threads() * pixels * channels);
+  each_image(rows, pixels * channels, context, [&](int64_t row, int worker) {
+    const float* image = x.x + row * pixels * channels;
+    if (x.delayed != nullptr) {
+      float* const computed = images + worker * pixels * channels;
+      norm_output_rows(*x.delayed, row * pixels, pixels, computed, context.kernels);
+      image = computed;
+    }
     float* out = y + row * channels;
-    kernels.column_sums(pixels, channels, x + row * pixels * channels, out);
+    kernels.column_sums(pixels, channels, image, out);
     kernels.scale(channels, 1.0f / static_cast<float>(pixels), out);
   });
 }
 
-void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, const Context& context) {
+void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, NormSums* sums,
+                                  const Context& context) {
   const F32Kernels& kernels = *context.kernels.f32;
-  each_image(rows, pixels * channels, context, [&](int64_t row, int) {
-    float* first = dx + row * pixels * channels;
-    std::memcpy(first, dy + row * channels, sizeof(float) * channels);
-    kernels.scale(channels, 1.0f / static_cast<float>(pixels), first);
-    for (int64_t pixel = 1; pixel < pixels; ++pixel) std::memcpy(first + pixel * channels, first, sizeof(float) * channels);
+  const Chunks chunks = image_chunks(rows, pixels * channels);
+  if (sums != nullptr) sums->chunks = chunks.count;
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    if (sums != nullptr) sums->start(chunk);
+    for (int64_t row = chunks.begin(chunk); row < chunks.end(chunk); ++row) {
+      float* first = dx + row * pixels * channels;
+      std::memcpy(first, dy + row * channels, sizeof(float) * channels);
+      kernels.scale(channels, 1.0f / static_cast<float>(pixels), first);
+      for (int64_t pixel = 1; pixel < pixels; ++pixel) std::memcpy(first + pixel * channels, first, sizeof(float) * channels);
+      if (sums != nullptr) sums->take(chunk, row * pixels, pixels, first, context.kernels);
+    }
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/common.h"
+#include "ops/norm.h"
 
 namespace pcqat {
 
@@ -18,8 +19,11 @@ void max_pool_forward(const PoolGeometry& g, int64_t rows, const float* x, float
 // The gradient goes to the first maximum of each window (row-major), recomputed from x.
 void max_pool_backward(const PoolGeometry& g, int64_t rows, const float* x, const float* dy, float* dx, const Context& context);
 
-void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const float* x, float* y, const Context& context);
-void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, const Context& context);
+size_t global_average_pool_workspace(int64_t pixels, int64_t channels, int threads);
+void global_average_pool_forward(int64_t rows, int64_t pixels, int64_t channels, const LayerInput& x, float* y, const Context& context);
+// Takes the sums of the batch norm before it if `sums` isn't null.
+void global_average_pool_backward(int64_t rows, int64_t pixels, int64_t channels, const float* dy, float* dx, NormSums* sums,
+                                  const Context& context);
 
 struct PadGeometry {
   int64_t in_h, in_w, channels, top, bottom, left, right;

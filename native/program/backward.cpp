@@ -96,7 +96,8 @@ void Session::backward_instruction(size_t index, int64_t step) {
       break;
     case Op::global_average_pool: {
       const auto& shape = program_.values[in.input].shape;
-      give_input_gradient(index, [&](float* dx) { global_average_pool_backward(rows_, shape[0] * shape[1], shape[2], dy, dx, c); });
+      NormSums* const sums = sums_before(index);
+      give_input_gradient(index, [&](float* dx) { global_average_pool_backward(rows_, shape[0] * shape[1], shape[2], dy, dx, sums, c); });
       break;
     }
     case Op::pad: give_input_gradient(index, [&](float* dx) { pad_backward(pad_geometry(program_, in), rows_, dy, dx, c); }); break;
@@ -140,16 +141,11 @@ void Session::backward_conv(size_t index, const float* kernel) {
   const ConvGeometry g = conv_geometry(program_, in);
   float* dy = value_gradient(in.output);
   const OutputGradient gradient{dy, delayed_[index].x == nullptr ? nullptr : &delayed_[index], dy};
-  const int settled = plan_.settled_buffer[index], norm = plan_.norm_of[index];
+  const int settled = plan_.settled_buffer[index];
   const LayerInput x = layer_input(index, settled == kNone ? nullptr : arena_f32(settled));
   const bool wanted = plan_.backward[index].input().wanted;
   ConvGradients targets;
-  // At once, so that nobody else takes sums in between.
-  if (wanted && norm != kNone && norm == static_cast<int>(index) - 1) {
-    sums_ = norm_sums_of(norm, statistics_.sum, statistics_.squares);
-    sums_of_ = norm;
-    targets.sums = &sums_;
-  }
+  targets.sums = sums_before(index);
   const auto run = [&] {
     if (in.op == Op::depthwise_conv2d)
       depthwise_backward(g, rows_, x, kernel, gradient, targets, context());
@@ -170,6 +166,15 @@ void Session::backward_conv(size_t index, const float* kernel) {
     targets.dx = dx;
     with_parameters();
   });
+}
+
+NormSums* Session::sums_before(size_t index) {
+  const int norm = plan_.norm_of[index];
+  // At once, so that nobody else takes sums in between.
+  if (!plan_.backward[index].input().wanted || norm == kNone || norm != static_cast<int>(index) - 1) return nullptr;
+  sums_ = norm_sums_of(norm, statistics_.sum, statistics_.squares);
+  sums_of_ = norm;
+  return &sums_;
 }
 
 NormSums Session::norm_sums_of(size_t index, double* gradient, double* product) const {

@@ -126,7 +126,7 @@ void Session::run_instruction(size_t index, const ForwardOptions& options) {
     case Op::max_pool: max_pool_forward(pool_geometry(program_, in), rows_, x, y, c); break;
     case Op::global_average_pool: {
       const auto& shape = program_.values[in.input].shape;
-      global_average_pool_forward(rows_, shape[0] * shape[1], shape[2], x, y, c);
+      global_average_pool_forward(rows_, shape[0] * shape[1], shape[2], layer_input(index, nullptr), y, c);
       break;
     }
     case Op::pad: pad_forward(pad_geometry(program_, in), rows_, x, y, c); break;

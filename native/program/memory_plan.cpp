@@ -98,7 +98,8 @@ bool reads_rows(const Program& program, const Instruction& in) {
   return in.op == Op::depthwise_conv2d || (in.op == Op::conv2d && is_pointwise(conv_geometry(program, in)));
 }
 
-// Which convolutions stand right before or after a batch norm, with nobody else using the value between them.
+// Which convolutions stand right before or after a batch norm, and which global pools after one, with nobody else using the value between
+// them.
 void find_norms(const Program& program, bool keep_values, MemoryPlan& plan) {
   const size_t n = program.instructions.size();
   std::vector<int> producer(program.values.size(), kNone), uses(program.values.size(), 0);
@@ -115,9 +116,10 @@ void find_norms(const Program& program, bool keep_values, MemoryPlan& plan) {
     const Instruction& before = program.instructions[producer[in.input]];
     if (in.op == Op::batch_norm && is_convolution(before) && before.activation == Activation::none)
       plan.convolution_of[i] = producer[in.input];
-    if (before.op != Op::batch_norm || !is_convolution(in)) continue;
+    const bool is_pool = in.op == Op::global_average_pool;
+    if (before.op != Op::batch_norm || !(is_convolution(in) || is_pool)) continue;
     plan.norm_of[i] = producer[in.input];
-    plan.delays_output[producer[in.input]] = !keep_values && reads_rows(program, in);
+    plan.delays_output[producer[in.input]] = !keep_values && (is_pool || reads_rows(program, in));
   }
 }
 
@@ -156,7 +158,7 @@ void plan_gradients(const Program& program, const std::vector<bool>& gradient_te
       target.adds = first[root] != kNone;
       if (!target.adds) first[root] = 2 * n - i;
     }
-    if (plan.norm_of[i] != kNone && plan.delays_output[plan.norm_of[i]]) {
+    if (is_convolution(in) && plan.norm_of[i] != kNone && plan.delays_output[plan.norm_of[i]]) {
       const size_t bytes = static_cast<size_t>(program.values[in.input].count * max_batch) * sizeof(float);
       plan.settled_buffer[i] = plan.arena.add(bytes, 2 * n - i, 2 * n - i);
     }

@@ -54,10 +54,11 @@ struct MemoryPlan {
   std::vector<int> gradient_buffer;    // per root value; kNone: no gradient
   std::vector<BackwardPlan> backward;  // per instruction
   std::vector<int> convolution_of;     // per batch_norm in training: the convolution before it if nobody else uses its output, else kNone
-  std::vector<int> norm_of;            // per convolution in training: the batch_norm before it if nobody else uses its output, else kNone
-  std::vector<bool> delays_output;     // per batch_norm in training: its rows are computed by the convolution that uses them
-  std::vector<int> settled_buffer;     // per convolution after such a norm: where the backward pass may compute all of its input
-  int last_step = 0;                   // buffers alive during 0..last_step keep their memory
+  std::vector<int>
+      norm_of;  // per convolution or global pool in training: the batch_norm before it if nobody else uses its output, else kNone
+  std::vector<bool> delays_output;  // per batch_norm in training: its rows are computed by the instruction that uses them
+  std::vector<int> settled_buffer;  // per convolution after such a norm: where the backward pass may compute all of its input
+  int last_step = 0;                // buffers alive during 0..last_step keep their memory
   ArenaPlanner arena;
 };
 

@@ -189,6 +189,8 @@ class Session {
   void backward_instruction(size_t index, int64_t step);
   void backward_layer(size_t index, const float* x, const float* dy);
   void backward_conv(size_t index, const float* kernel);
+  // For an instruction to take while it computes the gradient of its input, the output of a batch norm; null: nobody wants them.
+  NormSums* sums_before(size_t index);
   NormSums norm_sums_of(size_t index, double* gradient, double* product) const;
   void backward_batch_norm(size_t index, const float* dy);
   void backward_add(size_t index, const float* dy);
@@ -234,7 +236,7 @@ class Session {
   std::vector<bool> takes_statistics_;    // per conv2d, depthwise_conv2d
   std::vector<NormGradient> delayed_;     // per conv2d, depthwise_conv2d: of the batch norm that follows, x null: none
   std::vector<NormOutput> norm_outputs_;  // per batch_norm, of the last pass if that was training; else x is null
-  NormSums sums_;                         // taken by a convolution for the batch norm right before it
+  NormSums sums_;                         // taken by an instruction for the batch norm right before it
   int sums_of_ = kNone;                   // which
   std::vector<int> saved_statistics_;     // arena buffer per batchNorm instruction
   std::vector<int> gradient_buffers_, used_buffers_;

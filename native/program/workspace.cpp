@@ -7,6 +7,7 @@
 #include "ops/matmul.h"
 #include "ops/multiply.h"
 #include "ops/norm.h"
+#include "ops/pool.h"
 #include "program/geometry.h"
 #include "program/session.h"
 
@@ -89,6 +90,9 @@ size_t Session::workspace_bytes() const {
       case Op::multiply: bytes = std::max(bytes, channel_product_workspace(x.shape.back(), threads)); break;
       case Op::dense: bytes = std::max(bytes, dense_workspace(rows, x.count, program_.values[in.output].count, threads)); break;
       case Op::batch_norm: bytes = std::max(bytes, batch_norm_workspace(x.shape.back(), rows * (x.count / x.shape.back()), threads)); break;
+      case Op::global_average_pool:
+        bytes = std::max(bytes, global_average_pool_workspace(x.count / x.shape.back(), x.shape.back(), threads));
+        break;
       default: break;  // elementwise_workspace is enough
     }
   }

@@ -111,10 +111,13 @@ void scale(int64_t count, float factor, float* x) {
 }
 
 void column_sums(int64_t rows, int64_t columns, const float* x, float* sum) {
-  for_vectors(columns, [&](int64_t j, auto access) {
-    Vec total{};
-    for (int64_t i = 0; i < rows; ++i) total += access.load(x + i * columns + j);
-    access.store(sum + j, total);
+  for_channels(columns, [&](int64_t j, auto access, auto count) {
+    constexpr int V = decltype(count)::value;
+    Vec total[V] = {};
+    for (int64_t i = 0; i < rows; ++i) {
+      PCQAT_UNROLL for (int v = 0; v < V; ++v) total[v] += access.load(x + i * columns + j + v * kLanes);
+    }
+    PCQAT_UNROLL for (int v = 0; v < V; ++v) access.store(sum + j + v * kLanes, total[v]);
   });
 }
 

@@ -303,6 +303,7 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(8, 8, 130, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 3, false}, random);
   // Walked image by image or in blocks over several chunks; and so many weights, or so few pixels, that the walk is taken twice.
   run(checks, {geometry(13, 5, 40, 52, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 60, false}, random);
+  run(checks, {geometry(13, 5, 20, 100, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 40, false}, random);  // rows of the gradient end with unused floats
   run(checks, {geometry(8, 8, 20, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 33, false}, random);
   run(checks, {geometry(3, 3, 300, 445, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 9, false}, random);
   run(checks, {geometry(6, 6, 150, 20, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 5, false}, random);

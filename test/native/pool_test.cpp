@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "ops/chunks.h"
 
 namespace pcqat::test {
 
@@ -76,14 +77,57 @@ void run_global(Checks& checks, int64_t rows, int64_t pixels, int64_t channels, 
     dx.value.push_back(d);
     dx.bound.push_back(4 * kEpsilon * std::fabs(d));
   }
-  checks.everywhere("global average pool", no_workspace,
-                    [&](const Context& context) {
-                      Outputs o{std::vector<float>(dy.size()), std::vector<float>(x.size())};
-                      global_average_pool_forward(rows, pixels, channels, x.data(), o[0].data(), context);
-                      global_average_pool_backward(rows, pixels, channels, dy.data(), o[1].data(), context);
-                      return o;
-                    },
-                    {y, dx});
+  checks.everywhere(
+      "global average pool", [&](int threads) { return global_average_pool_workspace(pixels, channels, threads); },
+      [&](const Context& context) {
+        Outputs o{std::vector<float>(dy.size()), std::vector<float>(x.size())};
+        global_average_pool_forward(rows, pixels, channels, {x.data()}, o[0].data(), context);
+        global_average_pool_backward(rows, pixels, channels, dy.data(), o[1].data(), nullptr, context);
+        return o;
+      },
+      {y, dx});
+}
+
+// A pool right after a batch norm: images that it computes itself give the bytes of images that were there before, and the sums that it
+// takes of its input's gradient are those of all rows.
+void run_after_norm(Checks& checks, int64_t rows, int64_t pixels, int64_t channels, Random& random) {
+  const int64_t size = rows * pixels * channels;
+  const std::vector<float> norm_x = random.floats(size), constants = random.floats(3 * channels), dy = random.floats(rows * channels);
+  const NormOutput norm{channels, norm_x.data(), &constants[0], &constants[channels], {0, 6, false, 0, 0, 0}, false};
+  std::vector<double> gradients(static_cast<size_t>(kMaxChunks * channels)), products = gradients;
+  NormSums taken{channels, norm_x.data(),    &constants[0],  &constants[channels], &constants[2 * channels], {-0.6f, 0.4f},
+                 0,        gradients.data(), products.data()};
+  const std::string name = "global average pool after a batch norm, " + std::to_string(rows) + "x" + std::to_string(pixels);
+  const Kernels& kernels = *find_kernels(nullptr);
+  const auto pass = [&](const LayerInput& x, NormSums* sums) {
+    return run_once(kernels, 2, global_average_pool_workspace(pixels, channels, 2), [&](const Context& context) {
+      Outputs o{std::vector<float>(dy.size()), std::vector<float>(norm_x.size())};
+      global_average_pool_forward(rows, pixels, channels, x, o[0].data(), context);
+      global_average_pool_backward(rows, pixels, channels, dy.data(), o[1].data(), sums, context);
+      return o;
+    });
+  };
+  std::vector<float> there(norm_x.size());
+  norm_output_rows(norm, 0, rows * pixels, there.data(), kernels);
+  const Outputs late = pass({nullptr, &norm}, &taken);
+  checks.check(late == pass({there.data()}, nullptr), name + ": a delayed input gives other bytes");
+  bool same = taken.chunks > 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    double gradient = 0, product = 0, bound = 0;
+    for (int64_t i = c; i < size; i += channels) {
+      const float v = std::fma(norm_x[i], constants[c], constants[channels + c]);
+      const double g = v >= taken.pass.low && v <= taken.pass.high ? static_cast<double>(late[1][i]) : 0;
+      gradient += g;
+      product += g * static_cast<double>(norm_x[i] - constants[2 * channels + c]);
+      bound += 2 * std::fabs(g);
+    }
+    for (int64_t chunk = 0; chunk < taken.chunks; ++chunk) {
+      gradient -= gradients[chunk * channels + c];
+      product -= products[chunk * channels + c];
+    }
+    same = same && std::max(std::fabs(gradient), std::fabs(product)) <= sum_bound(static_cast<double>(rows * pixels), bound);
+  }
+  checks.check(same, name + ": other sums");
 }
 
 void run_pad(Checks& checks, const PadGeometry& g, int64_t rows, Random& random) {
@@ -119,6 +163,8 @@ void test_pool(Checks& checks) {
   run_global(checks, 7, 125, 64, random);
   run_global(checks, 3, 1, 5, random);
   run_global(checks, 2, 49, 277, random);
+  run_after_norm(checks, 40, 65, 276, random);
+  run_after_norm(checks, 3, 1, 5, random);
   run_pad(checks, {5, 7, 3, 1, 2, 0, 4}, 3, random);
   run_pad(checks, {4, 4, 17, 0, 0, 0, 0}, 2, random);
 }
