@@ -43,8 +43,8 @@ export interface GemmPlan extends RivalPlan {
   readonly wide: boolean;
 }
 
-/** Sets of operands in turn. */
-const SETS = 4;
+/** Sets of operands in turn, as the layers of a network have their own. */
+export const SETS = 4;
 /** A turn takes about this long at 100 GFLOP/s. */
 const TURN_GFLOP = 0.3;
 
@@ -107,10 +107,11 @@ async function measureProduct(product: Product, threads: number, seconds: number
   });
 }
 
-async function startOpenBlas({ python, threads, wide, note }: GemmPlan): Promise<OpenBlas | undefined> {
+/** OpenBLAS on each number of threads, where a Python has it. */
+export async function startOpenBlas({ python, wide, note }: GemmPlan, threads: readonly number[]): Promise<OpenBlas | undefined> {
   if (python?.packages.has('numpy') !== true) return undefined;
   try {
-    return await OpenBlas.start(python, [...new Set([1, threads])], wide);
+    return await OpenBlas.start(python, threads, wide);
   } catch (error) {
     note(`  OpenBLAS does not take part: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
@@ -120,7 +121,7 @@ async function startOpenBlas({ python, threads, wide, note }: GemmPlan): Promise
 /** Our matrix product and convolutions at the products of the networks, one thread and all, beside OpenBLAS where there is one. */
 export async function measureGemm(plan: GemmPlan): Promise<GemmResult> {
   const counts = [...new Set([1, plan.threads])];
-  const openblas = await startOpenBlas(plan);
+  const openblas = await startOpenBlas(plan, counts);
   const layers = startLayers(counts);
   if (layers === undefined) plan.note('  Products only: layers need the target pcqat_layer_bench of CMake.');
   const rows: GemmRow[] = [];

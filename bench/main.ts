@@ -16,6 +16,7 @@ import { resultText, type BenchResult } from './text/result.js';
 const options = benchOptions(process.argv.slice(2));
 const native = nativeInfo();
 const { threads = native.threads, seconds, nets, stages } = options;
+const wide = native.isa.startsWith('avx512');
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 
 /** The Python of the rivals. Without one, or without rivals in it, ours runs alone. */
@@ -45,10 +46,8 @@ const peak = options.sections.has('peak') ? measurePeak(threads) : undefined;
 const result: BenchResult = {
   machine: { cpu: cpus()[0]?.model ?? 'unknown', threads, isa: native.isa, node: process.versions.node, pcqat: native.version },
   ...(peak === undefined ? {} : { peak }),
-  ...(await section('steps', () => measureSteps({ nets, stages, threads, seconds, python, note }))),
-  ...(await section('gemm', () =>
-    measureGemm({ nets, threads, seconds: seconds / 20, python, wide: native.isa.startsWith('avx512'), note }),
-  )),
+  ...(await section('steps', () => measureSteps({ nets, stages, threads, seconds, python, wide, note }))),
+  ...(await section('gemm', () => measureGemm({ nets, threads, seconds: seconds / 20, python, wide, note }))),
   ...(await section('kernels', () => measureKernels(threads, seconds / 5))),
   ...(await section('inference', () => measureInference({ nets, threads, seconds: seconds / 5, python, note }))),
   ...(await section('compression', async () => ({

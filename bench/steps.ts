@@ -5,12 +5,12 @@ import { softmaxCrossEntropy } from '#lib/train/losses.js';
 import { loadBinding } from '#lib/native.js';
 import { cloneModel, type Model } from '#lib/graph/model.js';
 import type { Session, SessionOptions } from '../binding.js';
-import { stepFloor, type Floor } from './floor.js';
+import { largestProduct, stepFloor, type Floor } from './floor.js';
+import { type GemmPlan, SETS, startOpenBlas } from './gemm.js';
 import { measureFresh, type Fresh } from './fresh.js';
 import { interleave, type Candidate, type Timing } from './interleave.js';
 import { noiseBatch, type Net } from './nets.js';
 import { rivalNet } from './rivals/layers.js';
-import type { RivalPlan } from './plan.js';
 import { prepareRivals, TRAINING_RIVALS } from './rivals/training.js';
 import type { Stage } from './stages.js';
 
@@ -36,6 +36,8 @@ export interface NetResult {
   readonly trainable: number;
   readonly rounds: number;
   readonly floor: Floor;
+  /** What OpenBLAS reaches, in turn with the steps, at the product that most operations of a step are in; `null`: it did not run. */
+  readonly openblasGflops: number | null;
   /** Planned memory of the session by stage: activations, gradients, workspaces. */
   readonly arenaBytes: Readonly<Record<string, number>>;
 }
@@ -49,7 +51,7 @@ export interface StepResult {
 }
 
 /** What is measured, and how: the seconds are for the timed steps of one network. */
-export interface StepPlan extends RivalPlan {
+export interface StepPlan extends GemmPlan {
   readonly stages: readonly Stage[];
 }
 
@@ -71,7 +73,8 @@ function trainableCount(model: Model): number {
   return tensors.filter(({ trainable }) => trainable).reduce((sum, { shape }) => sum + shape.reduce((size, length) => size * length, 1), 0);
 }
 
-async function measureNet(net: Net, { stages, threads, seconds, python, note }: StepPlan): Promise<StepResult> {
+async function measureNet(net: Net, plan: StepPlan): Promise<StepResult> {
+  const { stages, threads, seconds, python, note } = plan;
   const model = net.make();
   const batch = noiseBatch(model, net.batch);
   const trainable = trainableCount(model);
@@ -86,11 +89,19 @@ async function measureNet(net: Net, { stages, threads, seconds, python, note }: 
     candidates.push({ name, run: () => one.trainStep(batch.x, batch.y, { learningRate: 1e-3, step: ++step }) });
   }
   const rivals = await prepareRivals(python, { net: rivalNet(model), batch: net.batch, threads, trainable }, note);
+  const floor = stepFloor(model, net.batch);
+  const { m, n, k } = largestProduct(net);
+  const gflop = (2 * m * n * k) / 1e9;
+  const repeat = Math.ceil(floor.gflop / gflop); // as long as a step, so that it pays its threads' waking no more often
+  const openblas = await startOpenBlas(plan, [threads]);
+  if (openblas !== undefined) candidates.push({ name: 'openblas', measure: () => openblas.run(threads, 'forward', repeat) });
   let times: Map<string, Timing>;
   try {
+    await openblas?.prepare(threads, { m, n, k }, SETS);
     times = await interleave([...candidates, ...rivals.candidates], seconds, { restMs: python === undefined ? 0 : REST_MS, leadIn: 1 });
   } finally {
     rivals.stop();
+    openblas?.stop();
   }
   const arenaBytes = Object.fromEntries(sessions.map(([name, one]) => [name, one.arenaBytes]));
   for (const [, one] of sessions) one.dispose();
@@ -98,8 +109,10 @@ async function measureNet(net: Net, { stages, threads, seconds, python, note }: 
   const rows: StepRow[] = [];
   for (const stage of stages) rows.push(...rowsOf(net, stage, times, await measureFresh(net, stage, threads)));
   const { rounds } = times.get(stages[0]!.name)!;
+  const gemm = times.get('openblas');
+  const openblasGflops = gemm === undefined ? null : gflop / (gemm.median / 1e3);
   return {
-    nets: [{ net: net.name, batch: net.batch, trainable, rounds, floor: stepFloor(model, net.batch), arenaBytes }],
+    nets: [{ net: net.name, batch: net.batch, trainable, rounds, floor, openblasGflops, arenaBytes }],
     rows,
     versions: rivals.versions,
   };

@@ -1,18 +1,30 @@
 import type { Peak } from '../peak.js';
 import type { StepResult, StepRow } from '../steps.js';
-import { mb, mib, number, table } from './table.js';
+import { mb, mib, number, share, table } from './table.js';
 
-/** Operations over the peak and bytes over the bandwidth of a copy, which reads and writes each byte it counts. */
-function floorTable({ nets }: StepResult, peak: Peak | undefined): string {
-  const rows = nets.map(({ net, batch, floor }) => [
+const GEMM_HEAD = ['OpenBLAS GFLOP/s', 'operations at that rate ms', 'our float step: of it'];
+
+function atGemmRate(gflop: number, gflops: number | null, floatMs: number | undefined): string[] {
+  if (gflops === null) return ['–', '–', '–'];
+  const ms = (gflop / gflops) * 1e3;
+  return [number(gflops, 0), number(ms, 1), floatMs === undefined ? '–' : share(ms, floatMs)];
+}
+
+/**
+ * Operations over the peak, and over what a product of OpenBLAS reaches; bytes over the bandwidth of a copy, which reads and writes each byte it
+ * counts.
+ */
+function floorTable({ nets, rows: steps }: StepResult, peak: Peak | undefined): string {
+  const rows = nets.map(({ net, batch, floor, openblasGflops }) => [
     net,
     String(batch),
     number(floor.gflop),
     number(floor.trafficBytes / 1e6, 0),
     peak === undefined ? '–' : number((floor.gflop / peak.gflops) * 1e3, 1),
     peak === undefined ? '–' : number(floor.trafficBytes / (2 * peak.copyGBs * 1e6), 1),
+    ...atGemmRate(floor.gflop, openblasGflops, steps.find((row) => row.net === net && row.stage === 'float')?.oursMs),
   ]);
-  return table(['network', 'batch', 'GFLOP', 'activation MB', 'floor of arithmetic ms', 'floor of memory ms'], rows);
+  return table(['network', 'batch', 'GFLOP', 'activation MB', 'floor of arithmetic ms', 'floor of memory ms', ...GEMM_HEAD], rows);
 }
 
 /** The rows of one stage of one network, the fastest rival first. */
