@@ -66,7 +66,8 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
 Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, const F32Kernels& kernels) {
   const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
   const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
-  return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1).of(unit);
+  const int64_t two = most == 1 ? total + 1 : kTwoChunksProducts / (patch_size(g) * g.out_c * unit) + 1;
+  return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1, two).of(unit);
 }
 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
@@ -136,7 +137,7 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
   const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w, block = block_rows(g);
   const float* const x = input.delayed == nullptr ? input.x : input.settled;
   const float* const dy = gradient.delayed == nullptr ? gradient.dy : gradient.settled;
-  const Chunks chunks = chunks_of(pixels, kChunkProducts / (size * out) + 1, 24);
+  const Chunks chunks = chunks_of(pixels, kChunkProducts / (size * out) + 1, 24, kTwoChunksProducts / (size * out) + 1);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     if (targets.sums != nullptr) targets.sums->start(chunk);

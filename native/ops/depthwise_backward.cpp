@@ -123,7 +123,8 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
   const int64_t all_in = rows * g.in_h, all = rows * g.out_h;
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const float* const memory_of_norm = gradient.delayed == nullptr ? gradient.dy : gradient.delayed->x;
-  const Chunks chunks = chunks_of(all, std::max((all + kMostPartials - 1) / kMostPartials, kChunkElements / out_line + 1));
+  const Chunks chunks = chunks_of(all, std::max((all + kMostPartials - 1) / kMostPartials, kChunkElements / out_line + 1), 1,
+                                  kTwoChunksElements / out_line + 1);
   if (sums != nullptr) sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     float* const partial = memory.partials + chunk * size;
