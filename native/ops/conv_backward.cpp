@@ -61,10 +61,10 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
   return memory;
 }
 
-// Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
+// Pixels, or images where overlapping patches are added up: an image then belongs to one chunk, so that this has a fixed order.
 // At most `most` of them.
-Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, const F32Kernels& kernels) {
-  const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, bool adds_patches, const F32Kernels& kernels) {
+  const int64_t unit = adds_patches ? g.out_h * g.out_w : 1, total = rows * g.out_h * g.out_w / unit;
   const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
   const int64_t two = most == 1 ? total + 1 : kTwoChunksProducts / (patch_size(g) * g.out_c * unit) + 1;
   return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1, two).of(unit);
@@ -75,7 +75,8 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   const int64_t size = patch_size(g), out = g.out_c, block = block_rows(g), pixels = rows * g.out_h * g.out_w;
   const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
-  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, *context.kernels.f32);
+  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, !is_pointwise(g) && targets.dx != nullptr,
+                                        *context.kernels.f32);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
