@@ -13,7 +13,7 @@
 
 #include "compression/mask.h"
 #include "compression/weight_chain.h"
-#include "ops/elementwise.h"
+#include "ops/chunks.h"
 #include "optim/optimizer.h"
 #include "parallel/thread_pool.h"
 #include "simd/kernels.h"
@@ -147,10 +147,15 @@ int main(int argc, char** argv) {
                           33,
                           [&] {
                             weight_chain_backward(chain, gradient.get(), gradient.get(), d_centroids, workspace.get(), *kernels, pool);
-                            UpdateSettings settings{1e-6f};
-                            settings.mask = chain.mask;
-                            adam_update(kWeights, settings, {0.9, 0.999, 1e-7f, 100}, false, gradient.get(), m.get(), v.get(),
-                                        trained.get(), {*kernels, pool, nullptr});
+                            const AdamSettings adam = AdamSettings::of(0.9, 0.999, 1e-7f, 1e-6f, 100);
+                            const Chunks chunks = chunks_of(kWeights, kChunkElements, 64);
+                            pool.parallel_for(chunks.count, [&](int64_t chunk) {
+                              const int64_t at = chunks.begin(chunk);
+                              UpdateSettings settings{1e-6f};
+                              settings.mask = chain.mask + at;
+                              adam_update(chunks.length(chunk), settings, adam, false, gradient.get() + at, m.get() + at, v.get() + at,
+                                          trained.get() + at, *kernels->f32);
+                            });
                           },
                           {}});
   }

@@ -83,7 +83,7 @@ async function measurePoint(
     let step = 0;
     return { name: String(count), run: () => session.trainStep(batch.x, batch.y, { learningRate: 1e-5, step: ++step }) };
   });
-  const times = await interleave(candidates, seconds);
+  const times = await interleave(candidates, seconds, { leadIn: 1 });
   for (const [, session] of sessions) session.dispose();
   return counts.map((count) => ({ axis, size, stage: stage.name, threads: count, ms: times.get(String(count))!.median }));
 }

@@ -193,7 +193,8 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
       session.check_trainable(options.update);
       const int64_t rows = take_input(session, info[0]);
       take_target(session, info[1], rows);
-      return AsyncTask::start(info.Env(), std::make_unique<StepTask>(core_, rows, options));
+      return AsyncTask::start_or_run_now(info.Env(), std::make_unique<StepTask>(core_, rows, options),
+                                         static_cast<double>(rows) * core_->row_ms);
     });
   }
 

@@ -1,7 +1,9 @@
 // The asynchronous calls of Session and their options.
 #pragma once
 
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 
 #include "binding/arguments.h"
@@ -15,6 +17,8 @@ namespace pcqat::binding {
 struct Core {
   std::unique_ptr<Session> session;  // null: disposed
   bool busy = false;                 // only touched on the JavaScript thread
+  // Milliseconds that a row took in the last training step, likewise.
+  double row_ms = std::numeric_limits<double>::infinity();
 };
 
 class StepTask : public AsyncTask {
@@ -24,8 +28,15 @@ class StepTask : public AsyncTask {
   }
 
  protected:
-  void execute() override { result_ = core_->session->train_step(rows_, options_); }
-  void finished() override { core_->busy = false; }
+  void execute() override {
+    const auto start = std::chrono::steady_clock::now();
+    result_ = core_->session->train_step(rows_, options_);
+    row_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(rows_);
+  }
+  void finished() override {
+    core_->busy = false;
+    core_->row_ms = row_ms_;
+  }
   Napi::Value result(Napi::Env env) override {
     Napi::Object object = Napi::Object::New(env);
     object.Set("loss", result_.loss);
@@ -50,6 +61,7 @@ class StepTask : public AsyncTask {
   const int64_t rows_;
   const StepOptions options_;
   StepResult result_;
+  double row_ms_ = std::numeric_limits<double>::infinity();
 };
 
 class ForwardTask : public AsyncTask {

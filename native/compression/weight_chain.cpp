@@ -95,6 +95,8 @@ size_t weight_chain_workspace(const WeightChain& chain, int threads) {
   return carver.used();
 }
 
+bool runs_alone(const WeightChain& chain) { return ChainChunks(chain).count <= 1; }
+
 namespace {
 
 // Everything in one pass over the weights. It needs the range before it knows which centroids are used: the guess is that

@@ -41,6 +41,10 @@ struct WeightChain {
 // Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain, int threads);
 
+// Whether the passes below leave it to the thread that calls them, so that several chains may run at once, each with a workspace of its
+// own.
+bool runs_alone(const WeightChain& chain);
+
 // Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids are not
 // modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise: masked
 // weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 namespace pcqat {
 
@@ -14,6 +15,8 @@ constexpr int64_t kChunkElements = 16384;
 
 // Multiply-adds of a matrix product that make a chunk worth handing to a thread: some microseconds.
 constexpr int64_t kChunkProducts = 500'000;
+// As many of a small batch, which would be one chunk, are worth two.
+constexpr int64_t kTwoChunksProducts = kChunkProducts / 3;
 
 // `total` items in chunks of about equal size, each but the last a whole number of steps.
 struct Chunks {
@@ -29,10 +32,11 @@ struct Chunks {
 };
 
 // About `smallest` items a chunk or more (a multiple of `step` items), at most kMaxChunks chunks: equal parts, and where there are several
-// an even number of them, so that threads are done at the same time.
-inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1) {
+// an even number of them, so that threads are done at the same time. From `two` items on there are two chunks at least.
+inline Chunks chunks_of(int64_t total, int64_t smallest, int64_t step = 1, int64_t two = std::numeric_limits<int64_t>::max()) {
   const auto parts = [](int64_t whole, int64_t part) { return (whole + part - 1) / part; };
-  const int64_t size = std::max({smallest, parts(total, kMaxChunks), int64_t{1}}), count = parts(total, parts(size, step) * step);
+  const int64_t size = std::max({smallest, parts(total, kMaxChunks), int64_t{1}});
+  const int64_t count = std::max(parts(total, parts(size, step) * step), int64_t{total >= two ? 2 : 0});
   return {total, count <= 1 ? count : std::min(count + count % 2, parts(total, step)), step};
 }
 

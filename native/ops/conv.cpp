@@ -24,6 +24,12 @@ int64_t patch_pixels(const ConvGeometry& g) { return std::max<int64_t>(16384 / p
 int64_t output_block(const ConvGeometry& g) { return std::max<int64_t>(32768 / g.out_c / 24, 1) * 24; }
 int64_t block_pixels(const ConvGeometry& g) { return is_pointwise(g) ? output_block(g) : patch_pixels(g); }
 
+// Kernels that stay in the first-level cache are read as they lie: whole panels of them.
+bool is_small_kernel(const ConvGeometry& g, const F32Kernels& kernels) {
+  constexpr int64_t kSmallKernel = 8192;
+  return patch_size(g) * g.out_c <= kSmallKernel && g.out_c % kernels.gemm_columns == 0;
+}
+
 struct ConvMemory {
   float* packed;
   float* values;  // per worker: the rows of a block
@@ -50,7 +56,7 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   Carver workspace(context.workspace);
   const ConvMemory memory = plan(g, context.pool.threads(), workspace);
   const int64_t pixels = rows * g.out_h * g.out_w, size = patch_size(g), out = g.out_c;
-  const bool as_it_is = is_pointwise(g) && !is_worth_packing(pixels, out);
+  const bool as_it_is = is_pointwise(g) && (!is_worth_packing(pixels, out) || is_small_kernel(g, kernels));
   const RightSide b = as_it_is ? in_place(kernel, out, context) : pack(size, out, kernel, false, memory.packed, context);
   if (is_pointwise(g) && out > pixels) {  // cut along the columns
     chunked_gemm(pixels, out, size, {settle(x, pixels, context), size, 1}, b, bias, activation, y, context);
@@ -60,13 +66,16 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   const LayerInput input = settle_patches(g, rows, x, context);
   const int64_t block = block_pixels(g);
   if (reads_in_place(g)) {
-    const Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1).of(g.out_w);
+    const Chunks chunks =
+        chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1, 1, kTwoChunksProducts / (size * out * g.out_w) + 1)
+            .of(g.out_w);
     write_output(chunks, kRowsInPlace * g.out_w, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
       conv_rows(g, first / g.out_w, count / g.out_w, input.x, b, bias, activation, memory.values + worker * block * size, y, kernels);
     });
     return;
   }
-  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), kernels.gemm_rows);
+  const Chunks chunks =
+      chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), kernels.gemm_rows, kTwoChunksProducts / (size * out) + 1);
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     float* const computed = memory.values + worker * block * size;
     const float* values = patch_rows(g, input, first, count, computed, context.kernels);

@@ -22,8 +22,8 @@ namespace {
 // With more weights, partial sums of their gradient cost more than walking twice.
 constexpr int64_t kFewWeights = 131072;
 constexpr int64_t kMostPartials = 16;
-// With fewer pixels in a partial sum, adding these up costs more than walking twice.
-constexpr int64_t kPixelsOfPartial = 128;
+// With fewer pixels of a pointwise convolution in a partial sum, adding these up costs more than walking twice.
+constexpr int64_t kPixelsOfPartial = 250;
 
 // The kernel gradient is a sum over pixels: at most that many partial sums, each over a range of pixels.
 int64_t most_partials(const ConvGeometry& g) {
@@ -33,13 +33,14 @@ int64_t most_partials(const ConvGeometry& g) {
 
 bool has_few_weights(const ConvGeometry& g) { return patch_size(g) * g.out_c <= kFewWeights; }
 
-// Pixels up to which a pointwise convolution is walked twice.
+// Pixels up to which a pointwise convolution is walked twice: those of one partial sum. Every thread then reads all rows, which others
+// have just computed.
 int64_t most_pixels_twice(const ConvGeometry& g) {
-  return has_few_weights(g) ? most_partials(g) * kPixelsOfPartial : std::numeric_limits<int64_t>::max();
+  return has_few_weights(g) ? 2 * kPixelsOfPartial - 1 : std::numeric_limits<int64_t>::max();
 }
 
 // Rows that are worked on at once: about 176 KB of the wider operand, a multiple of every register tile's height.
-int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(45056 / std::max(patch_size(g), g.out_c) / 24, 1, 10) * 24; }
+int64_t block_rows(const ConvGeometry& g) { return std::clamp<int64_t>(45056 / std::max(patch_size(g), g.out_c) / 24, 1, 11) * 24; }
 
 // Floats between rows of a block's gradient. Those of many channels take whole lines of the cache, an odd number of them, so that they do
 // not compete for the same ones: the product with the block then reads it in place.
@@ -68,12 +69,14 @@ BackwardMemory plan(const ConvGeometry& g, int64_t rows, bool bf16, int threads,
   return memory;
 }
 
-// Pixels, or images where patches overlap: an image then belongs to one chunk, so that its patches are added up in a fixed order.
-// At most `most` of them.
-Chunks backward_chunks(const ConvGeometry& g, int64_t rows, int64_t most, const F32Kernels& kernels) {
-  const int64_t unit = is_pointwise(g) ? 1 : g.out_h * g.out_w, total = rows * g.out_h * g.out_w / unit;
-  const int64_t smallest = std::max((total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1);
-  return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1).of(unit);
+// Pixels, or images where overlapping patches are added up: an image then belongs to one chunk, so that this has a fixed order.
+// No more of them than partial sums are worth.
+Chunks backward_chunks(const ConvGeometry& g, int64_t rows, bool has_partials, bool adds_patches, const F32Kernels& kernels) {
+  const int64_t unit = adds_patches ? g.out_h * g.out_w : 1, total = rows * g.out_h * g.out_w / unit;
+  const int64_t most = has_partials ? most_partials(g) : kMaxChunks, partial = has_partials && is_pointwise(g) ? kPixelsOfPartial : 1;
+  const int64_t smallest = std::max({(total + most - 1) / most, kChunkProducts / (patch_size(g) * g.out_c * unit) + 1, partial});
+  const int64_t two = most == 1 ? total + 1 : kTwoChunksProducts / (patch_size(g) * g.out_c * unit) + 1;
+  return chunks_of(total, smallest, is_pointwise(g) ? kernels.gemm_rows : 1, two).of(unit);
 }
 
 void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const OutputGradient& gradient, const ConvGradients& targets,
@@ -82,7 +85,7 @@ void walk(const ConvGeometry& g, int64_t rows, const LayerInput& x, const Output
   const int64_t settled_row = gradient_row(g, products.is_bf16());
   const int64_t image = g.out_h * g.out_w, in_image = g.in_h * g.in_w;  // pixels of one
   const bool has_partials = targets.d_kernel != nullptr || targets.d_bias != nullptr;
-  const Chunks chunks = backward_chunks(g, rows, has_partials ? most_partials(g) : kMaxChunks, *context.kernels.f32);
+  const Chunks chunks = backward_chunks(g, rows, has_partials, !is_pointwise(g) && targets.dx != nullptr, *context.kernels.f32);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
@@ -147,7 +150,7 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
   const int64_t size = patch_size(g), out = g.out_c, pixels = rows * g.out_h * g.out_w, block = block_rows(g);
   const float* const x = input.delayed == nullptr ? input.x : input.settled;
   const float* const dy = gradient.delayed == nullptr ? gradient.dy : gradient.settled;
-  const Chunks chunks = chunks_of(pixels, kChunkProducts / (size * out) + 1, 24);
+  const Chunks chunks = chunks_of(pixels, kChunkProducts / (size * out) + 1, 24, kTwoChunksProducts / (size * out) + 1);
   if (targets.sums != nullptr) targets.sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     if (targets.sums != nullptr) targets.sums->start(chunk);

@@ -18,6 +18,7 @@ int64_t input_lines(const ConvGeometry& g, const LineLayout& layout) {
 struct DepthwiseMemory {
   DepthwiseSpans spans;
   float* lines;     // per worker
+  bool* has_edges;  // per worker: of its lines
   float* repeated;  // x
 };
 
@@ -25,7 +26,8 @@ struct DepthwiseMemory {
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int64_t columns, int threads, Carver& workspace) {
   DepthwiseSpans spans(g, false, columns, workspace);
   float* lines = workspace.take<float>(threads * input_lines(g, spans.layout()) * spans.layout().most_floats());
-  return {spans, lines, workspace.take<float>(repeated_floats(g, rows))};
+  bool* has_edges = workspace.take<bool>(threads);
+  return {spans, lines, has_edges, workspace.take<float>(repeated_floats(g, rows))};
 }
 
 // The lines of the input that are read.
@@ -57,14 +59,14 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x,
   const LineLayout& layout = spans.layout();
   spans.fill();
   const int64_t most_lines = input_lines(g, layout);
-  LineBuffer::clear_edges(layout, threads * most_lines, memory.lines);
+  std::fill(memory.has_edges, memory.has_edges + threads, false);
   const LayerInput input = repeat_channels(g, rows, x, memory.repeated, context);
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const int64_t in_line = g.in_w * g.out_c, out_line = g.out_w * g.out_c;
-  const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / out_line + 1);
+  const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / out_line + 1, 1, kTwoChunksElements / out_line + 1);
   if (statistics != nullptr) statistics->chunks = chunks.of(g.out_w);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
-    LineBuffer in(layout, memory.lines + worker * most_lines * layout.floats(), most_lines);
+    LineBuffer in(layout, memory.lines + worker * most_lines * layout.floats(), most_lines, memory.has_edges[worker]);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, step_lines(g), [&](int64_t image, Lines lines) {
       const Lines read = spans.sources(lines);
       need(layout, input, image, read, in, context.kernels);

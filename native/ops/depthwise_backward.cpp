@@ -37,6 +37,7 @@ int64_t gradient_lines(const ConvGeometry& g, const LineLayout& layout) {
 struct DepthwiseMemory {
   DepthwiseSpans spans;  // of the gradient of the input
   float* lines;          // per worker: of the output's gradient
+  bool* has_edges;       // per worker: of its lines
   float* values;         // per worker: of the input
   float* partials;       // per chunk
   float* bias_partials;
@@ -48,11 +49,12 @@ struct DepthwiseMemory {
 DepthwiseMemory plan(const ConvGeometry& g, int64_t rows, int64_t columns, int threads, Carver& workspace) {
   DepthwiseSpans spans(g, true, columns, workspace);
   float* lines = workspace.take<float>(threads * gradient_lines(g, spans.layout()) * spans.layout().most_floats());
+  bool* has_edges = workspace.take<bool>(threads);
   float* values = workspace.take<float>(threads * packed_floats(most_own_lines(g) * g.in_w, g.out_c));
   float* partials = workspace.take<float>(kMostPartials * g.kernel_h * g.kernel_w * g.out_c);
   float* bias_partials = workspace.take<float>(kMostPartials * g.out_c);
   float* ones = workspace.take<float>(g.out_c);
-  return {spans, lines, values, partials, bias_partials, ones, workspace.take<float>(repeated_floats(g, rows))};
+  return {spans, lines, has_edges, values, partials, bias_partials, ones, workspace.take<float>(repeated_floats(g, rows))};
 }
 
 // All lines of both.
@@ -117,7 +119,7 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
   const LineLayout& layout = spans.layout();
   spans.fill();
   const int64_t most_lines = gradient_lines(g, layout);
-  LineBuffer::clear_edges(layout, threads * most_lines, memory.lines);
+  std::fill(memory.has_edges, memory.has_edges + threads, false);
   std::fill(memory.ones, memory.ones + layout.block, 1.0f);
   const LayerInput input = targets.d_kernel == nullptr ? x : repeat_channels(g, rows, x, memory.repeated, context);
   float* const dx = targets.dx != nullptr && repeats ? memory.repeated : targets.dx;
@@ -126,7 +128,8 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
   const int64_t all_in = rows * g.in_h, all = rows * g.out_h;
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const float* const memory_of_norm = gradient.delayed == nullptr ? gradient.dy : gradient.delayed->x;
-  const Chunks chunks = chunks_of(all, std::max((all + kMostPartials - 1) / kMostPartials, kChunkElements / out_line + 1));
+  const Chunks chunks = chunks_of(all, std::max((all + kMostPartials - 1) / kMostPartials, kChunkElements / out_line + 1), 1,
+                                  kTwoChunksElements / out_line + 1);
   if (sums != nullptr) sums->chunks = chunks.count;
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     float* const partial = memory.partials + chunk * size;
@@ -135,7 +138,7 @@ void depthwise_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x
     std::memset(partial, 0, sizeof(float) * size);
     std::memset(bias_sum, 0, sizeof(float) * g.out_c);
     if (sums != nullptr) sums->start(chunk);
-    LineBuffer d(layout, memory.lines + worker * most_lines * layout.floats(), most_lines);
+    LineBuffer d(layout, memory.lines + worker * most_lines * layout.floats(), most_lines, memory.has_edges[worker]);
     each_step(chunks.begin(chunk), chunks.end(chunk), g.out_h, backward_step_lines(g), [&](int64_t image, Lines lines) {
       const Lines own = own_lines(g, lines), read = hull(lines, spans.sources(own));
       const int64_t count = lines.end - lines.first, own_count = own.end - own.first;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/chunks.h"
 #include "ops/conv.h"
 #include "ops/line_buffer.h"
 #include "simd/f32_kernels.h"
@@ -13,6 +14,9 @@ namespace pcqat {
 constexpr int64_t kStepFloats = 16384;
 // Lines of the output at once.
 inline int64_t step_lines(const ConvGeometry& g) { return std::clamp<int64_t>(kStepFloats / (g.out_w * g.out_c), 1, g.out_h); }
+
+// Elements of the output that are worth two chunks where there would be one.
+constexpr int64_t kTwoChunksElements = kChunkElements / 3;
 
 // Rows [begin, end), counted over all images of `height` rows, some at a time: body(image, rows of it).
 template <typename Body>

@@ -36,15 +36,11 @@ struct LineLayout {
 
 class LineBuffer {
  public:
-  // At most `capacity` lines at once in `memory`, which clear_edges() has prepared.
-  LineBuffer(const LineLayout& layout, float* memory, int64_t capacity) : layout_(layout), memory_(memory), capacity_(capacity) {}
-
-  static void clear_edges(const LineLayout& layout, int64_t lines, float* memory) {
-    const int64_t size = layout.block_floats(), before = layout.before * layout.block, after = layout.after * layout.block;
-    for (float* at = memory; at < memory + lines * layout.floats(); at += size) {
-      std::fill(at, at + before, 0.0f);
-      std::fill(at + size - after, at + size, 0.0f);
-    }
+  // At most `capacity` lines at once in `memory`. Its zeros are written by whoever uses it first, so that they are in its cache.
+  LineBuffer(const LineLayout& layout, float* memory, int64_t capacity, bool& has_edges)
+      : layout_(layout), memory_(memory), capacity_(capacity) {
+    if (!has_edges) clear_edges();
+    has_edges = true;
   }
 
   // Before at(): the lines that will be asked for. compute(line, count, to) is called for those of the image that are not there. Calls go
@@ -79,6 +75,14 @@ class LineBuffer {
   }
 
  private:
+  void clear_edges() {
+    const int64_t size = layout_.block_floats(), before = layout_.before * layout_.block, after = layout_.after * layout_.block;
+    for (float* at = memory_; at < memory_ + capacity_ * layout_.floats(); at += size) {
+      std::fill(at, at + before, 0.0f);
+      std::fill(at + size - after, at + size, 0.0f);
+    }
+  }
+
   LineLayout layout_;
   float* memory_;
   int64_t capacity_, image_ = -1;

@@ -1,9 +1,11 @@
-// One optimizer update of one tensor, fused: clip, decay, moments, weight.
+// One optimizer update of one tensor or a part of it, fused: clip, decay, moments, weight.
 #pragma once
 
-#include "ops/common.h"
+#include <cstdint>
 
 namespace pcqat {
+
+struct F32Kernels;
 
 struct UpdateSettings {
   float learning_rate;
@@ -17,14 +19,16 @@ struct UpdateSettings {
 struct AdamSettings {
   double beta1, beta2;  // double: TensorFlow takes 1 - beta in double and then rounds to f32
   float epsilon;
-  int64_t step;  // 1-based
+  float alpha;
+
+  // Spec 0.4: alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t), epsilon added to the un-corrected root. step: 1-based.
+  static AdamSettings of(double beta1, double beta2, float epsilon, float learning_rate, int64_t step);
 };
 
-// Spec 0.4: alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t), epsilon added to the un-corrected root.
 void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
-                 float* v, float* weight, const Context& context);
+                 float* v, float* weight, const F32Kernels& kernels);
 // Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
 void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity,
-                float* weight, const Context& context);
+                float* weight, const F32Kernels& kernels);
 
 }  // namespace pcqat

@@ -16,8 +16,11 @@ namespace pcqat {
 
 namespace {
 
-// The unclaimed chunks [begin, end) of a worker's share, with the generation of the task they belong to, in one word.
-struct Share {
+using Function = void (*)(void* context, int64_t chunk, int worker);
+
+// The unclaimed chunks [begin, end) of a worker's share, with the generation of the task they belong to, in one word; and the task, in the
+// same line of the cache, so that a worker that waits for its share gets both at once.
+struct alignas(64) Share {
   static constexpr int kBits = 20;
   static constexpr uint64_t kMost = (uint64_t{1} << kBits) - 1;  // chunks of a task; no caller comes near
 
@@ -27,7 +30,9 @@ struct Share {
   static bool is_empty(uint64_t word) { return begin(word) == end(word); }
   static uint64_t generation(uint64_t word) { return word >> 2 * kBits; }
 
-  alignas(64) std::atomic<uint64_t> word{0};
+  std::atomic<uint64_t> word{0};
+  std::atomic<Function> function{nullptr};
+  std::atomic<void*> context{nullptr};
 };
 
 }  // namespace
@@ -42,11 +47,9 @@ struct ThreadPool::State {
   explicit State(int threads) : shares(static_cast<size_t>(threads)), spread(shares.size()) {}
 
   std::vector<Share> shares;
-  std::atomic<Function> function{nullptr};
-  std::atomic<void*> context{nullptr};
-  std::atomic<int64_t> finished{0};
+  alignas(64) std::atomic<int64_t> finished{0};  // chunks, by workers
 
-  std::atomic<int> sleepers{0};
+  alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stopping{false};
   std::mutex mutex;
   std::condition_variable wake;
@@ -58,14 +61,13 @@ struct ThreadPool::State {
     uint64_t seen = share.word.load(std::memory_order_acquire);
     while (!Share::is_empty(seen)) {
       // Stable if the swap below succeeds: they only change while no chunk is unclaimed.
-      const Function body = function.load(std::memory_order_relaxed);
-      void* const argument = context.load(std::memory_order_relaxed);
+      const Function body = share.function.load(std::memory_order_relaxed);
+      void* const argument = share.context.load(std::memory_order_relaxed);
       const uint64_t begin = Share::begin(seen) + (is_own ? 1 : 0), end = Share::end(seen) - (is_own ? 0 : 1);
       const uint64_t chunk = is_own ? Share::begin(seen) : end;
       const uint64_t rest = Share::pack(Share::generation(seen), begin, end);
       if (share.word.compare_exchange_weak(seen, rest, std::memory_order_acq_rel, std::memory_order_acquire)) {
         body(argument, static_cast<int64_t>(chunk), worker);
-        finished.fetch_add(1, std::memory_order_release);
         return true;
       }
     }
@@ -86,11 +88,14 @@ struct ThreadPool::State {
 
   void work(int worker) {
     const FlushDenormals flush;
+    const Share& own = shares[static_cast<size_t>(worker)];
     for (;;) {
-      while (run_one(worker)) {
-      }
-      for (int spin = 0; spin < kSpins && !has_work(); ++spin) pause();
-      if (has_work()) continue;
+      while (run_one(worker)) finished.fetch_add(1, std::memory_order_release);
+      // A look at the others' shares would take their lines of the cache away while they are at work. Another word is a new task, even if
+      // its chunks are taken already.
+      const uint64_t seen = own.word.load(std::memory_order_acquire);
+      for (int spin = 0; spin < kSpins && Share::is_empty(seen) && own.word.load(std::memory_order_acquire) == seen; ++spin) pause();
+      if (own.word.load(std::memory_order_acquire) != seen || has_work()) continue;
       std::unique_lock<std::mutex> lock(mutex);
       sleepers.fetch_add(1);
       spread.sleeps(static_cast<size_t>(worker));
@@ -131,23 +136,24 @@ void ThreadPool::run(int64_t chunks, Function function, void* context) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) function(context, chunk, 0);
     return;
   }
-  state.function.store(function, std::memory_order_relaxed);
-  state.context.store(context, std::memory_order_relaxed);
   state.finished.store(0, std::memory_order_relaxed);
   const uint64_t total = static_cast<uint64_t>(chunks), workers = state.workers.size() + 1;
   const uint64_t generation = Share::generation(state.shares[0].word.load(std::memory_order_relaxed)) + 1;
-  for (uint64_t worker = 0; worker < workers; ++worker) {
+  for (uint64_t worker = workers; worker-- > 0;) {
+    Share& share = state.shares[worker];
+    share.function.store(function, std::memory_order_relaxed);
+    share.context.store(context, std::memory_order_relaxed);
     // Sequentially consistent, as is `sleepers`: either this thread sees the sleeper or the sleeper sees the task.
-    state.shares[worker].word.store(Share::pack(generation, total * worker / workers, total * (worker + 1) / workers));
+    share.word.store(Share::pack(generation, total * worker / workers, total * (worker + 1) / workers));
   }
   if (state.sleepers.load() > 0) {
     std::lock_guard<std::mutex> lock(state.mutex);
     state.spread.keep_away(state.workers);
     state.wake.notify_all();
   }
-  while (state.run_one(0)) {
-  }
-  for (int spin = 0; state.finished.load(std::memory_order_acquire) != chunks; ++spin) {
+  int64_t left = chunks;
+  while (state.run_one(0)) --left;
+  for (int spin = 0; state.finished.load(std::memory_order_acquire) != left; ++spin) {
     if (spin < kSpins)
       pause();
     else

@@ -252,19 +252,18 @@ void Session::backward_concat(size_t index, const float* dy) {
 
 // From the gradients of the used weights to those of the stored weights and centroids.
 void Session::backward_chains() {
-  for (size_t i = 0; i < chains_.size(); ++i) {
+  each_chain([&](size_t i, void* workspace) {
     const WeightChainSpec& spec = program_.chains[i];
     const TensorMemory& weight = tensors_[spec.weight];
-    if (!weight.gradient_written) continue;
+    if (!weight.gradient_written) return;
     float* d_centroids = nullptr;
     if (spec.centroids != kNone) {
       TensorMemory& centroids = tensors_[spec.centroids];
       d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
       centroids.gradient_written = true;
     }
-    chain_squares_[i] =
-        weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, arena_data(workspace_), kernels_, pool_);
-  }
+    chain_squares_[i] = weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, workspace, kernels_, pool_);
+  });
 }
 
 }  // namespace pcqat

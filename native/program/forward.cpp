@@ -51,8 +51,10 @@ void Session::check_finite_rows(const char* what, const float* data, int64_t wid
 Violation Session::run_chains(bool training) {
   Violation first;
   if (!training && !chains_dirty_) return first;
+  each_chain(
+      [&](size_t i, void* workspace) { chain_violations_[i] = weight_chain_forward(chains_[i], training, workspace, kernels_, pool_); });
   for (size_t i = 0; i < chains_.size(); ++i) {
-    const ChainViolations found = weight_chain_forward(chains_[i], training, arena_data(workspace_), kernels_, pool_);
+    const ChainViolations& found = chain_violations_[i];
     if (first.chain != kNone || found.zeros + found.clusters == 0) continue;
     const bool zeros = found.zeros > 0;
     first = {static_cast<int>(i), zeros, zeros ? found.zeros : found.clusters};

@@ -48,6 +48,7 @@ Session::Session(Program program, const SessionOptions& options, const Kernels& 
   }
   plan_ = plan_memory(program_, gradients, options_.max_batch, options_.training, options_.keep_values);
   plan_state();
+  if (options_.training) plan_parts();
   find_code_sources();
   gradient_buffers_.assign(gradients.size(), kNone);
   const int end = plan_.last_step;
@@ -98,6 +99,12 @@ void Session::plan_state() {
     tensors_[program_.chains[c].weight].chain = static_cast<int>(c);
     chains_.push_back(bind_chain(program_.chains[c]));
   }
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    if (!is_small(c)) continue;
+    small_chains_.push_back(c);
+    small_chain_workspace_ = std::max(small_chain_workspace_, weight_chain_workspace(chains_[c], options_.threads));
+  }
+  chain_violations_.resize(chains_.size());
   chain_squares_.assign(chains_.size(), 0.0);
 }
 

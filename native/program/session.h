@@ -129,6 +129,13 @@ class Session {
     bool is_rewritten;  // indices: all of them, by every training pass
   };
 
+  // A part of a trainable tensor, which one thread updates.
+  struct TensorPart {
+    size_t tensor;
+    int64_t begin, count;
+    double squares = 0;  // of the gradient, summed, if it has no chain
+  };
+
   // session.cpp
   void plan_state();
   WeightChain bind_chain(const WeightChainSpec& spec) const;
@@ -161,6 +168,20 @@ class Session {
 
   // forward.cpp
   void check_finite_rows(const char* what, const float* data, int64_t width);
+  // body(chain, workspace) for all chains: small ones in one parallel region, the others, which have regions of their own, one by one.
+  template <typename Body>
+  void each_chain(Body&& body) {
+    for (size_t c = 0; c < chains_.size(); ++c) {
+      if (!is_small(c)) body(c, arena_data(workspace_));
+    }
+    pool_.parallel_for(static_cast<int64_t>(small_chains_.size()),
+                       [&](int64_t i, int worker) { body(small_chains_[i], arena_data(workspace_) + worker * small_chain_workspace_); });
+  }
+  // Gradients of centroids that nobody learns share memory, so those chains run one by one too.
+  bool is_small(size_t chain) const {
+    const int centroids = program_.chains[chain].centroids;
+    return runs_alone(chains_[chain]) && (centroids == kNone || !options_.training || program_.tensors[centroids].trainable);
+  }
   // Returns the first chain that breaks its promise.
   Violation run_chains(bool training);
   // Values that are not finite break promises too; those are for the checks of the layers to report.
@@ -213,6 +234,10 @@ class Session {
   bool is_updated(size_t tensor) const { return tensors_[tensor].gradient_written && program_.tensors[tensor].trainable; }
   // Whether a step writes the masked weight of a chain back: when nothing can fail any more, so that there is nothing to undo.
   bool writes_back(size_t chain) const { return program_.chains[chain].mask != kNone && program_.chains[chain].mask_write_back; }
+  void plan_parts();
+  // body(part) for the parts of all tensors that are updated, in one parallel region.
+  template <typename Body>
+  void each_updated_part(Body&& body);
   double gradient_norm();
   std::string name_non_finite();
   void update(const StepOptions& options, double norm);
@@ -227,7 +252,12 @@ class Session {
 
   std::vector<TensorMemory> tensors_;
   std::vector<Written> written_;
+  std::vector<TensorPart> parts_;    // in training
+  std::vector<size_t> part_groups_;  // where groups of parts begin that are worth handing to a thread, and the end of the last
   std::vector<WeightChain> chains_;
+  std::vector<size_t> small_chains_;
+  size_t small_chain_workspace_ = 0;  // of a worker
+  std::vector<ChainViolations> chain_violations_;
   std::vector<double> chain_squares_;  // of the gradient of each chain's weight, summed by the backward pass
   std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
   std::vector<int> code_sources_;      // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone

@@ -4,16 +4,17 @@
 
 #include "compression/functions.h"
 #include "error.h"
-#include "ops/elementwise.h"
+#include "ops/chunks.h"
 #include "ops/loss.h"
 #include "optim/optimizer.h"
 #include "program/session.h"
+#include "simd/f32_kernels.h"
+#include "simd/kernels.h"
 
 namespace pcqat {
 
 namespace {
 
-// Constrained tensors are small (one value per channel), so this needs no threads.
 void raise_to(float minimum, int64_t count, float* weight) {
   for (int64_t i = 0; i < count; ++i) weight[i] = std::max(weight[i], minimum);
 }
@@ -95,13 +96,46 @@ LossResult Session::run_loss() {
                                context());
 }
 
+// Most tensors of a network are far shorter than what is worth handing to a thread.
+void Session::plan_parts() {
+  constexpr int64_t kGroupElements = kChunkElements / 4, kElementsOfCall = 128;
+  int64_t size = kGroupElements;
+  for (size_t t = 0; t < tensors_.size(); ++t) {
+    if (!program_.tensors[t].trainable) continue;
+    const Chunks chunks = chunks_of(program_.tensors[t].count, kChunkElements, 64);
+    for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+      if (size >= kGroupElements) {
+        part_groups_.push_back(parts_.size());
+        size = 0;
+      }
+      parts_.push_back({t, chunks.begin(chunk), chunks.length(chunk)});
+      size += chunks.length(chunk) + kElementsOfCall;
+    }
+  }
+  part_groups_.push_back(parts_.size());
+}
+
+template <typename Body>
+void Session::each_updated_part(Body&& body) {
+  pool_.parallel_for(static_cast<int64_t>(part_groups_.size()) - 1, [&](int64_t group) {
+    for (size_t part = part_groups_[group]; part < part_groups_[group + 1]; ++part) {
+      if (is_updated(parts_[part].tensor)) body(parts_[part]);
+    }
+  });
+}
+
 // Squares of f32 cannot overflow in double, so the norm is finite exactly when every gradient is.
 double Session::gradient_norm() {
+  each_updated_part([&](TensorPart& part) {
+    const TensorMemory& tensor = tensors_[part.tensor];
+    if (tensor.chain == kNone) part.squares = kernels_.f32->sum_of_squares(part.count, tensor.gradient + part.begin);
+  });
   double sum = 0;
-  for (size_t t = 0; t < tensors_.size(); ++t) {
-    if (!is_updated(t)) continue;
-    const int chain = tensors_[t].chain;
-    sum += chain == kNone ? sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context()) : chain_squares_[chain];
+  for (const TensorPart& part : parts_) {
+    if (is_updated(part.tensor) && tensors_[part.tensor].chain == kNone) sum += part.squares;
+  }
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    if (is_updated(program_.chains[c].weight)) sum += chain_squares_[c];
   }
   return std::sqrt(sum);
 }
@@ -118,27 +152,28 @@ std::string Session::name_non_finite() {
 
 void Session::update(const StepOptions& options, double norm) {
   const OptimizerSpec& o = options_.optimizer;
-  UpdateSettings settings;
-  settings.learning_rate = static_cast<float>(options.learning_rate);
-  settings.clip_value = static_cast<float>(options_.clip_value);
-  if (options_.clip_norm > 0 && norm > options_.clip_norm) settings.gradient_scale = static_cast<float>(options_.clip_norm / norm);
-  const AdamSettings adam{o.beta1, o.beta2, static_cast<float>(o.epsilon), options.step};
-  for (size_t t = 0; t < tensors_.size(); ++t) {
-    const TensorMemory& tensor = tensors_[t];
-    if (!is_updated(t)) continue;
-    const TensorSpec& spec = program_.tensors[t];
+  UpdateSettings common;
+  common.learning_rate = static_cast<float>(options.learning_rate);
+  common.clip_value = static_cast<float>(options_.clip_value);
+  if (options_.clip_norm > 0 && norm > options_.clip_norm) common.gradient_scale = static_cast<float>(options_.clip_norm / norm);
+  const AdamSettings adam = AdamSettings::of(o.beta1, o.beta2, static_cast<float>(o.epsilon), common.learning_rate, options.step);
+  each_updated_part([&](const TensorPart& part) {
+    const TensorMemory& tensor = tensors_[part.tensor];
+    const TensorSpec& spec = program_.tensors[part.tensor];
+    UpdateSettings settings = common;
     settings.weight_decay = spec.weight_decay ? static_cast<float>(o.weight_decay) : 0;
-    settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+    const uint8_t* const mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+    settings.mask = mask == nullptr ? nullptr : mask + part.begin;
     settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
-    float* weight = f32(static_cast<int>(t));
-    if (o.kind == OptimizerKind::sgd) {
-      sgd_update(spec.count, settings, static_cast<float>(o.momentum), o.nesterov, tensor.gradient, tensor.slots[0], weight, context());
-    } else {
-      adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight,
-                  context());
-    }
-    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), spec.count, weight);
-  }
+    const float* const gradient = tensor.gradient + part.begin;
+    float *const slot = tensor.slots[0] + part.begin, *const weight = f32(static_cast<int>(part.tensor)) + part.begin;
+    if (o.kind == OptimizerKind::sgd)
+      sgd_update(part.count, settings, static_cast<float>(o.momentum), o.nesterov, gradient, slot, weight, *kernels_.f32);
+    else
+      adam_update(part.count, settings, adam, o.kind == OptimizerKind::adamw, gradient, slot, tensor.slots[1] + part.begin, weight,
+                  *kernels_.f32);
+    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), part.count, weight);
+  });
 }
 
 }  // namespace pcqat

@@ -97,7 +97,7 @@ size_t Session::workspace_bytes() const {
     }
   }
   for (const WeightChain& chain : chains_) bytes = std::max(bytes, weight_chain_workspace(chain, threads));
-  return bytes;
+  return std::max(bytes, threads * small_chain_workspace_);
 }
 
 }  // namespace pcqat

@@ -2,6 +2,7 @@
 #include "ops/chunks.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "check.h"
 
@@ -9,12 +10,13 @@ namespace pcqat::test {
 
 void test_chunks(Checks& checks) {
   Random random(90);
-  bool covers = true, whole_steps = true, bounded = true, even = true, equal = true, scales = true;
+  bool covers = true, whole_steps = true, bounded = true, even = true, equal = true, scales = true, two_at_least = true;
   for (int i = 0; i < 20000; ++i) {
     const int64_t total = random.between(0, random.between(0, 1) == 0 ? 300 : 100'000), step = random.between(1, 24);
     const int64_t most = 2 * random.between(1, 40);
     const int64_t smallest = random.between(0, 1) == 0 ? random.between(0, 2000) : (total + most - 1) / most;
-    const Chunks chunks = chunks_of(total, smallest, step);
+    const int64_t two = random.between(0, 1) == 0 ? random.between(1, 2000) : std::numeric_limits<int64_t>::max();
+    const Chunks chunks = chunks_of(total, smallest, step, two);
     const int64_t steps = (total + step - 1) / step;
     int64_t at = 0, shortest = steps, longest = 0;
     for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
@@ -29,6 +31,7 @@ void test_chunks(Checks& checks) {
     bounded = bounded && chunks.count <= kMaxChunks && (smallest * most < total || chunks.count <= most);
     even = even && (chunks.count % 2 == 0 || chunks.count <= 1 || chunks.count == steps);
     equal = equal && (chunks.count == 0 || longest - shortest <= 1);
+    two_at_least = two_at_least && (total < two || chunks.count >= std::min<int64_t>(steps, 2));
     const Chunks parts = chunks.of(3);
     scales = scales && parts.count == chunks.count;
     for (int64_t chunk = 0; chunk < parts.count; ++chunk) scales = scales && parts.begin(chunk) == 3 * chunks.begin(chunk);
@@ -39,6 +42,7 @@ void test_chunks(Checks& checks) {
   checks.check(bounded, "chunks: number");
   checks.check(even, "chunks: an even number");
   checks.check(equal, "chunks: equal parts");
+  checks.check(two_at_least, "chunks: two at least");
   checks.check(scales, "chunks: of what items consist of");
 }
 

@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "optim/optimizer.h"
+#include "simd/kernels.h"
 
 namespace pcqat::test {
 
@@ -41,7 +42,7 @@ double clipped(const Case& c, float gradient) {
 
 void run_adam(Checks& checks, const Case& c, Random& random) {
   const Data d = data_of(c.count, random);
-  const AdamSettings adam{0.9, 0.999, 1e-7f, 3};
+  const AdamSettings adam = AdamSettings::of(0.9, 0.999, 1e-7f, 0.01f, 3);
   // Spec 0.4; the powers are taken in f32, where 1 - beta2^t cancels, so alpha is computed as specified there.
   const double alpha = static_cast<double>(0.01f * std::sqrt(1.0f - std::pow(0.999f, 3.0f)) / (1.0f - std::pow(0.9f, 3.0f)));
   Expected m, v, w;
@@ -63,7 +64,8 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
       "adam " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.second, d.weight};
-        adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(), context);
+        adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(),
+                    *context.kernels.f32);
         return o;
       },
       {m, v, w});
@@ -86,7 +88,7 @@ void run_sgd(Checks& checks, const Case& c, Random& random) {
       "sgd " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.weight};
-        sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), context);
+        sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), *context.kernels.f32);
         return o;
       },
       {velocity, w});
