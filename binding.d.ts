@@ -390,7 +390,7 @@ export declare class Session {
    * One training step on `rows = x.length / inputSize` rows. `y`: `Int32Array` labels, or `Float32Array` rows. Trainable
    * tensors that the loss does not depend on are left alone. Rejects, before anything is changed, with `ERR_EMPTY_DATA`,
    * `ERR_SHAPE`, `ERR_DTYPE`, `ERR_NON_FINITE` (in x or y) or `ERR_LABEL_RANGE`. Steps of less than a millisecond run before the call
-   * returns, except for one every few milliseconds, so that other events have their turn.
+   * returns, except for one every few milliseconds, so that other events have their turn, and while another call is under way.
    */
   trainStep(x: Float32Array, y: Int32Array | Float32Array, options: StepOptions): Promise<StepResult>;
   /**

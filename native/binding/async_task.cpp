@@ -12,8 +12,9 @@ constexpr double kShortMs = 1.0;
 // How long events may wait beside a task.
 constexpr double kTurnMs = 5.0;
 
-// When the event loop of this JavaScript thread was last seen at work.
+// When the event loop of this JavaScript thread was last seen at work, and the tasks that it has handed over.
 thread_local Clock::time_point last_turn;
+thread_local int handed_over = 0;
 
 // Whether JavaScript can still run: setting a property is refused once the environment is being torn down.
 bool can_run_javascript(napi_env env) {
@@ -34,6 +35,7 @@ Napi::Value AsyncTask::start(Napi::Env env, std::unique_ptr<AsyncTask> task) {
     throw Error("ERR_INTERNAL", "The call could not be queued.");
   }
   task.release();  // on_complete takes it back
+  ++handed_over;
   return Napi::Value(env, promise);
 }
 
@@ -50,8 +52,8 @@ Napi::Value AsyncTask::run_now(Napi::Env env, std::unique_ptr<AsyncTask> task) {
 }
 
 Napi::Value AsyncTask::start_or_run_now(Napi::Env env, std::unique_ptr<AsyncTask> task, double expected_ms) {
-  const bool is_short = expected_ms <= kShortMs && std::chrono::duration<double, std::milli>(Clock::now() - last_turn).count() <= kTurnMs;
-  return is_short ? run_now(env, std::move(task)) : start(env, std::move(task));
+  const double since_turn = std::chrono::duration<double, std::milli>(Clock::now() - last_turn).count();
+  return expected_ms <= kShortMs && since_turn <= kTurnMs && handed_over == 0 ? run_now(env, std::move(task)) : start(env, std::move(task));
 }
 
 void AsyncTask::on_execute(napi_env, void* data) {
@@ -70,6 +72,7 @@ void AsyncTask::on_execute(napi_env, void* data) {
 void AsyncTask::on_complete(napi_env env, napi_status status, void* data) {
   const std::unique_ptr<AsyncTask> task(static_cast<AsyncTask*>(data));
   last_turn = Clock::now();
+  --handed_over;
   task->finished();
   napi_delete_async_work(env, task->work_);
   napi_handle_scope scope;

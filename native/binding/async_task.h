@@ -19,7 +19,7 @@ class AsyncTask {
   // The same on the JavaScript thread, before it returns: for tasks that take less time than handing them over does.
   static Napi::Value run_now(Napi::Env env, std::unique_ptr<AsyncTask> task);
   // One of the two, for tasks that come one after another: short ones run now, but every few milliseconds one is started, so that other
-  // events have their turn between them.
+  // events have their turn between them; and all are while this thread waits for others, which then run at the same time.
   static Napi::Value start_or_run_now(Napi::Env env, std::unique_ptr<AsyncTask> task, double expected_ms);
 
  protected:

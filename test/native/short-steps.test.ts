@@ -25,6 +25,23 @@ async function train(onStart: (stop: () => boolean) => void): Promise<{ steps: n
 }
 
 describe('Short training steps', () => {
+  it('run beside a call that is under way', async () => {
+    const session = exampleNet().session({ maxBatch: 4, optimizer: adam });
+    const x = uniform(64, 1);
+    const step = (one: typeof session): Promise<unknown> => one.trainStep(x, Int32Array.of(0, 1), { learningRate: 0.001, step: 1 });
+    for (let i = 0; i < 20; i++) {
+      await step(session);
+      const other = exampleNet().session({ maxBatch: 4, optimizer: adam });
+      const both = Promise.all([step(other), step(session)]);
+      expect(() => session.getTensor(0))
+        .to.throw()
+        .with.property('code', 'ERR_SESSION_BUSY');
+      await both;
+      other.dispose();
+    }
+    session.dispose();
+  });
+
   it('run before the call returns', async () => {
     const { steps, atOnce } = await train(() => undefined);
     expect(atOnce).to.be.within(1, steps - 1);
