@@ -101,7 +101,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
 
   Napi::Value get_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      const Session& session = idle();
+      Session& session = idle();
       const int tensor = tensor_argument(session, info[0]);
       const TensorSpec& spec = session.program().tensors[tensor];
       if (!session.has_gradient(tensor)) {

@@ -11,6 +11,7 @@
 
 namespace pcqat {
 
+class TensorUpdate;
 class ThreadPool;
 struct Kernels;
 
@@ -48,7 +49,9 @@ ChainViolations weight_chain_forward(const WeightChain& chain, bool training, vo
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
 // d_weight may alias d_used. Returns Σ d_weight².
+// With an `update` of the weight, the gradient goes to the optimizer piece by piece, from the cache; the mask is then not applied to
+// d_weight.
 double weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
-                             const Kernels& kernels, ThreadPool& pool);
+                             const Kernels& kernels, ThreadPool& pool, const TensorUpdate* update = nullptr);
 
 }  // namespace pcqat

@@ -43,6 +43,8 @@ struct ConvGradients {
   float* d_kernel = nullptr;
   float* d_bias = nullptr;
   NormSums* sums = nullptr;  // of the batch norm before, to be taken of dx; they get their chunks
+  // Becomes a bound of the magnitude of d_kernel's elements where one is cheap to know: where they are many beside x and dy.
+  double* kernel_bound = nullptr;
 };
 
 // All gradients at once, block by block, so that a block of `gradient` is read while it is in the cache. `bf16` rounds the

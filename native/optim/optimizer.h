@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ops/common.h"
+#include "simd/f32_kernels.h"
 
 namespace pcqat {
 
@@ -20,11 +21,31 @@ struct AdamSettings {
   int64_t step;  // 1-based
 };
 
-// Spec 0.4: alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t), epsilon added to the un-corrected root.
-void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
-                 float* v, float* weight, const Context& context);
-// Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
-void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity,
-                float* weight, const Context& context);
+// What a step does to a tensor, element by element: whole tensors, or pieces in any order.
+class TensorUpdate {
+ public:
+  // Spec 0.4: alpha = lr * sqrt(1 - beta2^t) / (1 - beta1^t), epsilon added to the un-corrected root.
+  static TensorUpdate adam(const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, float* m, float* v, float* weight);
+  // Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
+  static TensorUpdate sgd(const UpdateSettings& u, float momentum, bool nesterov, float* velocity, float* weight);
+
+  // Elements [at, at + count), with their gradient.
+  void piece(int64_t at, int64_t count, const float* gradient, const F32Kernels& kernels) const;
+  void all(int64_t count, const float* gradient, const Context& context) const;
+
+  // What a piece reads and writes besides the gradient and the mask; null: nothing.
+  static constexpr int kArrays = 3;
+  float* const* arrays() const { return arrays_; }
+
+ private:
+  TensorUpdate(const UpdateSettings& u, bool is_sgd, float* first, float* second, float* weight)
+      : is_sgd_(is_sgd), mask_(u.mask), arrays_{first, second, weight} {}
+
+  bool is_sgd_;
+  AdamConstants adam_{};
+  SgdConstants sgd_{};
+  const uint8_t* mask_;
+  float* arrays_[kArrays];  // slots, weight
+};
 
 }  // namespace pcqat

@@ -99,6 +99,7 @@ void Session::plan_state() {
     chains_.push_back(bind_chain(program_.chains[c]));
   }
   chain_squares_.assign(chains_.size(), 0.0);
+  one_pass_.assign(chains_.size(), false);
 }
 
 WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
@@ -201,8 +202,10 @@ void Session::set_tensor(int tensor, const void* data) {
     const int64_t bad = find_non_finite(spec.count, static_cast<const float*>(data), context());
     if (bad >= 0) fail("ERR_NON_FINITE", bad, "is NaN or infinite");
   }
-  for (const WeightChainSpec& chain : program_.chains) {
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    const WeightChainSpec& chain = program_.chains[c];
     if (tensor == chain.mask) {
+      mask_gradient(c);
       const uint8_t* mask = static_cast<const uint8_t*>(data);
       const uint8_t* bad = std::find_if(mask, mask + spec.count, [](uint8_t v) { return v > 1; });
       if (bad != mask + spec.count) fail("ERR_OPTION", bad - mask, "is " + std::to_string(*bad) + ", but a mask holds 0 and 1");
@@ -220,6 +223,11 @@ void Session::set_tensor(int tensor, const void* data) {
   }
   std::memcpy(tensors_[tensor].data, data, tensor_bytes(tensor));
   chains_dirty_ = true;
+}
+
+const float* Session::gradient(int tensor) {
+  if (tensors_[tensor].chain != kNone) mask_gradient(tensors_[tensor].chain);
+  return tensors_[tensor].gradient;
 }
 
 void Session::set_slot(int tensor, int slot, const float* data) {

@@ -10,6 +10,7 @@
 #include "ops/loss.h"
 #include "ops/norm.h"
 #include "ops/statistics.h"
+#include "optim/optimizer.h"
 #include "parallel/thread_pool.h"
 #include "program/aligned_buffer.h"
 #include "program/memory_plan.h"
@@ -86,7 +87,7 @@ class Session {
 
   int slot_count() const;
   bool has_gradient(int tensor) const { return tensors_[tensor].gradient != nullptr && program_.tensors[tensor].trainable; }
-  const float* gradient(int tensor) const { return tensors_[tensor].gradient; }
+  const float* gradient(int tensor);
   float* slot(int tensor, int slot) const { return tensors_[tensor].slots[slot]; }
   void set_slot(int tensor, int slot, const float* data);
   const float* used_weight(int chain) const { return chains_[chain].used; }
@@ -120,6 +121,7 @@ class Session {
     float* slots[2] = {nullptr, nullptr};
     int chain = kNone;              // the chain whose weight it is
     bool gradient_written = false;  // in this backward pass
+    double gradient_bound = 0;      // no element of it is larger
   };
   // A tensor that forward passes write, with its copy for restoring.
   struct Written {
@@ -194,7 +196,10 @@ class Session {
   void backward_add(size_t index, const float* dy);
   void backward_multiply(size_t index, const float* dy);
   void backward_concat(size_t index, const float* dy);
-  void backward_chains();
+  void backward_chains(bool update);
+  bool fits_one_pass(size_t chain);
+  void backward_chain(size_t chain, const TensorUpdate* update);
+  void mask_gradient(size_t chain);
   template <typename Write>
   void give_gradient(size_t index, size_t operand_index, Write&& write);
   template <typename Write>
@@ -211,8 +216,10 @@ class Session {
   bool is_updated(size_t tensor) const { return tensors_[tensor].gradient_written && program_.tensors[tensor].trainable; }
   // Whether a step writes the masked weight of a chain back: when nothing can fail any more, so that there is nothing to undo.
   bool writes_back(size_t chain) const { return program_.chains[chain].mask != kNone && program_.chains[chain].mask_write_back; }
-  double gradient_norm();
+  double gradient_squares();
   std::string name_non_finite();
+  TensorUpdate tensor_update(size_t tensor, const StepOptions& options, float gradient_scale);
+  double update_chains(const StepOptions& options);
   void update(const StepOptions& options, double norm);
 
   Program program_;
@@ -227,6 +234,7 @@ class Session {
   std::vector<Written> written_;
   std::vector<WeightChain> chains_;
   std::vector<double> chain_squares_;  // of the gradient of each chain's weight, summed by the backward pass
+  std::vector<bool> one_pass_;         // per chain: whether the last step's backward pass went with the update
   std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
   std::vector<int> code_sources_;      // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
   int64_t statistics_channels_ = 0;

@@ -34,7 +34,10 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   check_targets();
 
   save_written(ForwardMode::training);
-  for (TensorMemory& tensor : tensors_) tensor.gradient_written = false;
+  for (TensorMemory& tensor : tensors_) {
+    tensor.gradient_written = false;
+    tensor.gradient_bound = 0;
+  }
   ForwardOptions forward;
   forward.mode = ForwardMode::training;
   forward.step = options.step;
@@ -52,16 +55,22 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   result.loss = loss.loss;
   result.correct = loss.correct;
   result.gradient_norm = std::nan("");
+  double squares = 0;
   if (std::isfinite(loss.loss) && non_finite_state().empty()) {
     run_backward(options.step);
-    result.gradient_norm = gradient_norm();
+    backward_chains(options.update);
+    squares = gradient_squares();
+    result.gradient_norm = std::sqrt(squares);
   }
   if (!std::isfinite(result.gradient_norm)) {
     result.non_finite = name_non_finite();
     restore_written();
     return result;
   }
-  if (options.update) update(options, result.gradient_norm);
+  if (options.update) {
+    result.gradient_norm = std::sqrt(squares + update_chains(options));
+    update(options, result.gradient_norm);
+  }
   for (size_t c = 0; c < chains_.size(); ++c) {
     // The others have been masked by the optimizer.
     const WeightChain& chain = chains_[c];
@@ -95,15 +104,16 @@ LossResult Session::run_loss() {
                                context());
 }
 
-// Squares of f32 cannot overflow in double, so the norm is finite exactly when every gradient is.
-double Session::gradient_norm() {
+// Of gradients that the update has not still to compute. Squares of f32 cannot overflow in double, so they are finite exactly when every
+// gradient is.
+double Session::gradient_squares() {
   double sum = 0;
   for (size_t t = 0; t < tensors_.size(); ++t) {
     if (!is_updated(t)) continue;
     const int chain = tensors_[t].chain;
     sum += chain == kNone ? sum_of_squares(program_.tensors[t].count, tensors_[t].gradient, context()) : chain_squares_[chain];
   }
-  return std::sqrt(sum);
+  return sum;
 }
 
 // In this order, since the later ones follow from the earlier ones.
@@ -116,28 +126,49 @@ std::string Session::name_non_finite() {
   return name.empty() ? "loss" : name;
 }
 
-void Session::update(const StepOptions& options, double norm) {
+TensorUpdate Session::tensor_update(size_t t, const StepOptions& options, float gradient_scale) {
   const OptimizerSpec& o = options_.optimizer;
+  const TensorMemory& tensor = tensors_[t];
   UpdateSettings settings;
   settings.learning_rate = static_cast<float>(options.learning_rate);
   settings.clip_value = static_cast<float>(options_.clip_value);
-  if (options_.clip_norm > 0 && norm > options_.clip_norm) settings.gradient_scale = static_cast<float>(options_.clip_norm / norm);
+  settings.gradient_scale = gradient_scale;
+  settings.weight_decay = program_.tensors[t].weight_decay ? static_cast<float>(o.weight_decay) : 0;
+  settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+  settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
+  float* weight = f32(static_cast<int>(t));
+  if (o.kind == OptimizerKind::sgd) {
+    return TensorUpdate::sgd(settings, static_cast<float>(o.momentum), o.nesterov, tensor.slots[0], weight);
+  }
   const AdamSettings adam{o.beta1, o.beta2, static_cast<float>(o.epsilon), options.step};
+  return TensorUpdate::adam(settings, adam, o.kind == OptimizerKind::adamw, tensor.slots[0], tensor.slots[1], weight);
+}
+
+// Backward and update of the chains that take both in one pass. Returns the squares of their gradients.
+double Session::update_chains(const StepOptions& options) {
+  double squares = 0;
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    if (!one_pass_[c]) continue;
+    const TensorUpdate change = tensor_update(program_.chains[c].weight, options, 1);
+    backward_chain(c, &change);
+    squares += chain_squares_[c];
+    const int centroids = program_.chains[c].centroids;
+    if (centroids != kNone && is_updated(centroids)) {
+      squares += sum_of_squares(program_.tensors[centroids].count, tensors_[centroids].gradient, context());
+    }
+  }
+  return squares;
+}
+
+void Session::update(const StepOptions& options, double norm) {
+  float scale = 1;
+  if (options_.clip_norm > 0 && norm > options_.clip_norm) scale = static_cast<float>(options_.clip_norm / norm);
   for (size_t t = 0; t < tensors_.size(); ++t) {
-    const TensorMemory& tensor = tensors_[t];
     if (!is_updated(t)) continue;
     const TensorSpec& spec = program_.tensors[t];
-    settings.weight_decay = spec.weight_decay ? static_cast<float>(o.weight_decay) : 0;
-    settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
-    settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
-    float* weight = f32(static_cast<int>(t));
-    if (o.kind == OptimizerKind::sgd) {
-      sgd_update(spec.count, settings, static_cast<float>(o.momentum), o.nesterov, tensor.gradient, tensor.slots[0], weight, context());
-    } else {
-      adam_update(spec.count, settings, adam, o.kind == OptimizerKind::adamw, tensor.gradient, tensor.slots[0], tensor.slots[1], weight,
-                  context());
-    }
-    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), spec.count, weight);
+    const int chain = tensors_[t].chain;
+    if (chain == kNone || !one_pass_[chain]) tensor_update(t, options, scale).all(spec.count, tensors_[t].gradient, context());
+    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), spec.count, f32(static_cast<int>(t)));
   }
 }
 

@@ -153,7 +153,7 @@ struct F32Kernels {
   void (*unary_extremes)(int64_t count, const Unary& f, const float* x, float* y, float* low, float* high);
   // dx = dy f'(x) where f(x) is in the interval, else 0
   void (*unary_gradient)(int64_t count, const Unary& f, const float* x, const PassInterval& pass, const float* dy, float* dx);
-  bool (*all_finite)(int64_t count, const float* x);
+  bool (*all_finite)(int64_t count, float factor, const float* x);  // of factor * x
   double (*sum_of_squares)(int64_t count, const float* x);
 
   // mask: weight decay applies where 1; null: everywhere. With `masks_weight` the weight first becomes 0 where it is 0.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "carver.h"
 #include "check.h"
@@ -224,12 +225,15 @@ void run(Checks& checks, const Case& c, Random& random) {
     return [&, bf16, delayed](const Context& context) {
       Outputs o{std::vector<float>(dx.size()), std::vector<float>(dk.size()), std::vector<float>(db.size())};
       std::vector<float> rows = gradient;
-      const ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
+      ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
+      double bound = std::numeric_limits<double>::infinity();
+      targets.kernel_bound = &bound;
       const bool rounds = bf16 && context.kernels.bf16_product != nullptr;
       if (c.depthwise)
         depthwise_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, context);
       else
         conv2d_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, rounds, context);
+      checks.check(std::all_of(o[1].begin(), o[1].end(), [&](float d) { return std::fabs(d) <= bound; }), name + ": bound of the kernel");
       return o;
     };
   };

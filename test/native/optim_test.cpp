@@ -63,7 +63,7 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
       "adam " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.second, d.weight};
-        adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(), context);
+        TensorUpdate::adam(settings_of(c, d), adam, c.flag, o[0].data(), o[1].data(), o[2].data()).all(c.count, d.gradient.data(), context);
         return o;
       },
       {m, v, w});
@@ -86,7 +86,7 @@ void run_sgd(Checks& checks, const Case& c, Random& random) {
       "sgd " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.weight};
-        sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), context);
+        TensorUpdate::sgd(settings_of(c, d), 0.9f, c.flag, o[0].data(), o[1].data()).all(c.count, d.gradient.data(), context);
         return o;
       },
       {velocity, w});

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "check.h"
+#include "optim/optimizer.h"
 #include "weight_chain_reference.h"
 
 namespace pcqat::test {
@@ -139,11 +140,37 @@ class Harness {
         checks_.check(close, what + ": gradient of the centroids");
         if (first_sums.empty()) first_sums = sums;
         checks_.check(same(sums, first_sums), what + ": the same bits everywhere");
+        check_one_pass(what, chain, d_used, d_weight, sums, squares, Context{*kernels, *pool, workspace.get()});
       }
     }
   }
 
  private:
+  // The optimizer in the backward pass moves weight and slots as it does by the gradient that two passes leave in memory.
+  void check_one_pass(const std::string& what, const WeightChain& chain, std::vector<float> d_used, const std::vector<float>& d_weight,
+                      const std::vector<float>& d_centroids, double squares, const Context& context) {
+    const std::vector<float> weight(chain.weight, chain.weight + chain.size), zeros(weight.size());
+    UpdateSettings settings{0.01f};
+    settings.mask = chain.mask;
+    settings.masks_weight = chain.mask != nullptr;
+    for (const bool sgd : {false, true}) {
+      const auto update_of = [&](std::vector<std::vector<float>>& state) {
+        return sgd ? TensorUpdate::sgd(settings, 0.9f, true, state[0].data(), state[2].data())
+                   : TensorUpdate::adam(settings, {0.9, 0.999, 1e-7f, 1}, false, state[0].data(), state[1].data(), state[2].data());
+      };
+      std::vector<std::vector<float>> expected{zeros, zeros, weight}, state = expected;
+      update_of(expected).all(chain.size, d_weight.data(), context);
+      WeightChain moved = chain;
+      moved.weight = state[2].data();
+      const TensorUpdate update = update_of(state);
+      std::vector<float> gradient = d_used, sums(d_centroids.size(), 3);
+      const double found = weight_chain_backward(moved, gradient.data(), gradient.data(), sums.data(), context.workspace, context.kernels,
+                                                 context.pool, &update);
+      checks_.check(state == expected && same(sums, d_centroids) && std::memcmp(&found, &squares, sizeof found) == 0,
+                    what + ": one pass with " + (sgd ? "sgd" : "adam"));
+    }
+  }
+
   Checks& checks_;
   std::vector<const Kernels*> tables_;
   std::vector<std::unique_ptr<ThreadPool>> pools_;

@@ -1,0 +1,26 @@
+#include "optim/optimizer.h"
+
+#include "ops/chunks.h"
+#include "parallel/thread_pool.h"
+#include "simd/kernels.h"
+
+namespace pcqat {
+
+void TensorUpdate::piece(int64_t at, int64_t count, const float* gradient, const F32Kernels& kernels) const {
+  const uint8_t* mask = mask_ == nullptr ? nullptr : mask_ + at;
+  float* const weight = arrays_[2] + at;
+  if (is_sgd_)
+    kernels.sgd(count, sgd_, mask, gradient, arrays_[0] + at, weight);
+  else
+    kernels.adam(count, adam_, mask, gradient, arrays_[0] + at, arrays_[1] + at, weight);
+}
+
+void TensorUpdate::all(int64_t count, const float* gradient, const Context& context) const {
+  const Chunks chunks = chunks_of(count, kChunkElements, 64);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    const int64_t at = chunks.begin(chunk);
+    piece(at, chunks.length(chunk), gradient + at, *context.kernels.f32);
+  });
+}
+
+}  // namespace pcqat
