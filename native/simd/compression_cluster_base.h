@@ -14,7 +14,7 @@ struct ClusterPass {
       : b(block),
         stream(block.stream && ((reinterpret_cast<uintptr_t>(block.used) ^ reinterpret_cast<uintptr_t>(block.indices)) & 63) == 0) {}
 
-  static constexpr int64_t kAhead = 256;  // weights
+  static constexpr int64_t kAhead = 1024;  // weights
 
   template <bool whole>
   __attribute__((always_inline)) __m128i mask_bytes(int64_t i, __mmask16 lanes) const {
