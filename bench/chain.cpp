@@ -82,6 +82,7 @@ int main(int argc, char** argv) {
 
   const Pages<float> weight(kWeights), used(kWeights), gradient(kWeights), m(kWeights), v(kWeights), trained(kWeights), to(kWeights);
   const Pages<int32_t> indices(kWeights);
+  const Pages<uint8_t> small_indices(kWeights);
   const Pages<uint8_t> mask(kWeights), new_mask(kWeights);
   fill_noise(weight.get(), kWeights, 1);
   fill_noise(gradient.get(), kWeights, 2);
@@ -106,8 +107,11 @@ int main(int argc, char** argv) {
     chain.mask = mask.get();
     chain.mask_gradient = true;
     chain.centroids = books.back().get();
-    chain.indices = indices.get();
     chain.k = k;
+    if (takes_small_indices(chain))
+      chain.small_indices = small_indices.get();
+    else
+      chain.indices = indices.get();
     chain.zero_index = zeros.back().get();
     ranges.emplace_back(new float[2]());
     chain.min = &ranges.back()[0];

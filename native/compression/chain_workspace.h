@@ -113,10 +113,25 @@ struct ChainWorkspace {
   }
 };
 
+// Some indices of a chain, as kernels read them.
+class WideIndices {
+ public:
+  static constexpr int64_t kMost = kPieceWeights;  // where they are small
+
+  const int32_t* of(const WeightChain& c, int64_t offset, int64_t count) {
+    if (c.indices != nullptr) return c.indices + offset;
+    std::copy(c.small_indices + offset, c.small_indices + offset + count, wide_);
+    return wide_;
+  }
+
+ private:
+  int32_t wide_[kMost];
+};
+
 // What is fake-quantized: the masked weight, or the centroid of each weight.
-inline Source chain_source(const WeightChain& c, const ChainWorkspace& w, int64_t offset) {
+inline Source chain_source(const WeightChain& c, const ChainWorkspace& w, int64_t offset, const int32_t* indices) {
   if (c.centroids == nullptr) return {c.weight + offset, c.mask == nullptr ? nullptr : c.mask + offset};
-  return {w.effective, nullptr, c.indices + offset, c.codebook_per_channel ? c.k : 0, c.k};
+  return {w.effective, nullptr, indices, c.codebook_per_channel ? c.k : 0, c.k};
 }
 
 // Spec 2.6 step 1 and 4.5 step 1: the zero centroid stays zero.

@@ -12,7 +12,8 @@ int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels) {
 
 int64_t segment_partial_size(int64_t k, int64_t channels) { return channels == 0 ? k * kSegmentLanes : k * channels; }
 
-void segment_add(int64_t rows, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels, float* partial,
+template <typename Index>
+void segment_add(int64_t rows, int64_t columns, const Index* indices, const float* x, int64_t k, int64_t channels, float* partial,
                  const SegmentAhead& ahead) {
   if (channels != 0) {
     for (int64_t row = 0; row < rows; ++row) {
@@ -64,11 +65,17 @@ void segment_reduce(const float* sums, int64_t blocks, int64_t size, const int32
   }
 }
 
-void segment_count(int64_t rows, int64_t columns, const int32_t* indices, int64_t k, int64_t channels, int32_t* counts) {
+template <typename Index>
+void segment_count(int64_t rows, int64_t columns, const Index* indices, int64_t k, int64_t channels, int32_t* counts) {
   std::fill(counts, counts + k * std::max<int64_t>(channels, 1), 0);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < columns; ++c) ++counts[(channels == 0 ? 0 : c * k) + indices[row * columns + c]];
   }
 }
+
+template void segment_add(int64_t, int64_t, const int32_t*, const float*, int64_t, int64_t, float*, const SegmentAhead&);
+template void segment_add(int64_t, int64_t, const uint8_t*, const float*, int64_t, int64_t, float*, const SegmentAhead&);
+template void segment_count(int64_t, int64_t, const int32_t*, int64_t, int64_t, int32_t*);
+template void segment_count(int64_t, int64_t, const uint8_t*, int64_t, int64_t, int32_t*);
 
 }  // namespace pcqat

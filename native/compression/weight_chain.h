@@ -27,6 +27,7 @@ struct WeightChain {
 
   float* centroids = nullptr;  // null: no codebook; [K] or [channels, K]
   int32_t* indices = nullptr;
+  uint8_t* small_indices = nullptr;  // instead of `indices`, where takes_small_indices()
   int64_t k = 0;
   bool codebook_per_channel = false;
   const int32_t* zero_index = nullptr;  // null: no pinned centroid; [1] or [channels]; -1 = none
@@ -38,6 +39,9 @@ struct WeightChain {
   bool range_per_channel = false;
   RangeRule rule{RangeUpdate::last_value, true, true};
 };
+
+// One codebook of at most 256 centroids and one range: bytes instead of words go to memory and back.
+inline bool takes_small_indices(const WeightChain& c) { return c.k > 0 && c.k <= 256 && !c.codebook_per_channel && !c.range_per_channel; }
 
 // Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain, int threads);

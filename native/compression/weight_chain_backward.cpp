@@ -13,6 +13,14 @@ namespace pcqat {
 
 namespace {
 
+template <typename Body>
+void with_indices(const WeightChain& c, Body&& body) {
+  if (c.indices != nullptr)
+    body(c.indices);
+  else
+    body(c.small_indices);
+}
+
 SegmentAhead read_next(const TensorUpdate* update, int64_t at) {
   SegmentAhead ahead;
   for (int i = 0; update != nullptr && i < TensorUpdate::kArrays; ++i) {
@@ -55,13 +63,14 @@ double weight_chain_backward(const WeightChain& c, const float* d_used, float* d
     double& squares = w.squares[chunk];
     squares = 0;
     if (clustered) std::fill(partial, partial + w.partial_stride, 0.0f);
+    WideIndices indices;
     const int64_t end = (chunk_row + chunk_rows) * c.channels;
     for (int64_t at = chunk_row * c.channels; at < end; at += piece) {
       const int64_t count = std::min(piece, end - at), columns = differs_by_channel(c) ? c.channels : count, rows = count / columns;
       const float* dy = d_used + at;
       float* dw = d_weight + at;
       if (!passes) {
-        const Source x = chain_source(c, w, at);
+        const Source x = chain_source(c, w, at, clustered ? indices.of(c, at, count) : nullptr);
         if (c.range_per_channel)
           k.fake_quantize_gradient_channels(rows, columns, x, w.ranges.view(), dy, dw);
         else
@@ -70,7 +79,11 @@ double weight_chain_backward(const WeightChain& c, const float* d_used, float* d
         k.materialize(rows, columns, {dy}, dw);
       }
       // The centroids see the gradient of every weight, also of masked ones (spec 2.5).
-      if (clustered) segment_add(rows, columns, c.indices + at, dw, c.k, w.book_channels, partial, read_next(update, at + count));
+      if (clustered) {
+        with_indices(c, [&](const auto* all) {
+          segment_add(rows, columns, all + at, dw, c.k, w.book_channels, partial, read_next(update, at + count));
+        });
+      }
       const float* gradient = dw;
       if (masks) {
         float* const masked = update == nullptr ? dw : w.piece + worker * piece;
@@ -84,7 +97,9 @@ double weight_chain_backward(const WeightChain& c, const float* d_used, float* d
   });
 
   if (clustered) {
-    if (c.average) segment_count(chunks.rows, c.channels, c.indices, c.k, w.book_channels, w.counts);
+    if (c.average) {
+      with_indices(c, [&](const auto* all) { segment_count(chunks.rows, c.channels, all, c.k, w.book_channels, w.counts); });
+    }
     segment_reduce(w.chunk_sums, chunks.count, w.centroids, w.counts, d_centroids);
   }
   return std::accumulate(w.squares, w.squares + chunks.count, 0.0);

@@ -82,7 +82,7 @@ class Session {
 
   // Tensors start as zeros. The caller has checked the index, element type and count of `data`; the values are checked here.
   void set_tensor(int tensor, const void* data);
-  const void* tensor_data(int tensor) const { return tensors_[tensor].data; }
+  void get_tensor(int tensor, void* data) const;
   static size_t element_size(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
 
   int slot_count() const;
@@ -119,9 +119,10 @@ class Session {
     uint8_t* data = nullptr;
     float* gradient = nullptr;  // null: none
     float* slots[2] = {nullptr, nullptr};
-    int chain = kNone;              // the chain whose weight it is
-    bool gradient_written = false;  // in this backward pass
-    double gradient_bound = 0;      // no element of it is larger
+    int chain = kNone;               // the chain whose weight it is
+    bool has_small_indices = false;  // bytes instead of words (compression/weight_chain.h)
+    bool gradient_written = false;   // in this backward pass
+    double gradient_bound = 0;       // no element of it is larger
   };
   // A tensor that forward passes write, with its copy for restoring.
   struct Written {
@@ -134,6 +135,7 @@ class Session {
   // session.cpp
   void plan_state();
   WeightChain bind_chain(const WeightChainSpec& spec) const;
+  void bind_indices(size_t chain);
   std::vector<Written> written_tensors() const;
   size_t tensor_bytes(int tensor) const;
   float* f32(int tensor) const { return tensor == kNone ? nullptr : reinterpret_cast<float*>(tensors_[tensor].data); }

@@ -42,7 +42,7 @@ ChainState make_state(Random& random, const ChainOptions& o, int64_t rows, int64
   return s;
 }
 
-WeightChain bind(ChainState& s, const ChainOptions& o) {
+WeightChain bind(ChainState& s, const ChainOptions& o, bool small_indices) {
   WeightChain c;
   c.size = s.rows * s.channels;
   c.channels = s.channels;
@@ -64,6 +64,11 @@ WeightChain bind(ChainState& s, const ChainOptions& o) {
     c.max = s.max.data();
     c.range_per_channel = o.range == ChainOptions::channel_range;
     c.rule = o.rule;
+  }
+  if (small_indices && takes_small_indices(c)) {
+    s.small_indices.assign(s.indices.size(), 255);
+    c.small_indices = s.small_indices.data();
+    c.indices = nullptr;
   }
   return c;
 }
@@ -104,22 +109,26 @@ class Harness {
       for (const auto& pool : pools_) {
         const std::string what = describe(o, rows, channels) + " on " + kernels->isa + ", " + std::to_string(pool->threads()) + " threads";
         ChainState s = start;
-        const WeightChain chain = bind(s, o);
+        const WeightChain chain = bind(s, o, pool->threads() != 2);
         const size_t bytes = (weight_chain_workspace(chain, pool->threads()) + 127) / 64 * 64;
         const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
         std::memset(workspace.get(), 0xff, bytes);
         const ChainViolations found = weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
         checks_.check(found.zeros == nonzero && found.clusters == 0, what + ": masked weights that are not 0");
-        const bool forward = same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) &&
+        const auto found_indices = [&] {
+          return chain.small_indices == nullptr ? s.indices : std::vector<int32_t>(s.small_indices.begin(), s.small_indices.end());
+        };
+        const bool forward = same(s.used, expected.used) && found_indices() == expected.indices && same(s.min, expected.min) &&
                              same(s.max, expected.max) && same(s.weight, start.weight) && same(s.centroids, expected.centroids);
         checks_.check(forward, what + ": forward");
         if (o.rule.update == RangeUpdate::last_value || o.rule.update == RangeUpdate::none) {
           // A second time, when the range is as last time.
           std::fill(s.used.begin(), s.used.end(), 7.0f);
           std::fill(s.indices.begin(), s.indices.end(), -1);
+          std::fill(s.small_indices.begin(), s.small_indices.end(), uint8_t{255});
           weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
           checks_.check(
-              same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) && same(s.max, expected.max),
+              same(s.used, expected.used) && found_indices() == expected.indices && same(s.min, expected.min) && same(s.max, expected.max),
               what + ": forward again");
         }
 
