@@ -221,6 +221,11 @@ ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* 
 
   (clusters_in_one_pass(c) ? forward_clustered : forward_in_passes)(c, w, chunks, book, moves_range, k, pool);
 
+  if (c.table != nullptr) {
+    const float* table = c.min == nullptr ? w.effective : w.quantized;
+    std::copy(table, table + c.k, c.table);
+  }
+
   ChainViolations total;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {
     total.zeros += w.violations[chunk].zeros;

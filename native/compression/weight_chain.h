@@ -28,6 +28,7 @@ struct WeightChain {
   float* centroids = nullptr;  // null: no codebook; [K] or [channels, K]
   int32_t* indices = nullptr;
   uint8_t* small_indices = nullptr;  // instead of `indices`, where takes_small_indices()
+  float* table = nullptr;            // null, or [k]: with small indices the used weight of each
   int64_t k = 0;
   bool codebook_per_channel = false;
   const int32_t* zero_index = nullptr;  // null: no pinned centroid; [1] or [channels]; -1 = none
@@ -46,9 +47,9 @@ inline bool takes_small_indices(const WeightChain& c) { return c.k > 0 && c.k <=
 // Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain, int threads);
 
-// Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids are not
-// modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise: masked
-// weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.
+// Writes used, indices, table, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids
+// are not modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise:
+// masked weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.
 ChainViolations weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.

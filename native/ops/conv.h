@@ -24,6 +24,10 @@ struct CodeOperands {
   bool per_channel = false;
   int weight_bits = 8;
   bool weight_narrow_range = true;
+  // Where the kernel is a table of few values, those (kTableCodes of them) and its indices: a quarter of the bytes to read. Null: not
+  // known.
+  const float* table = nullptr;
+  const uint8_t* indices = nullptr;
 };
 
 // bias may be null. The activation is applied to the output.

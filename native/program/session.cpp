@@ -65,7 +65,10 @@ Session::Session(Program program, const SessionOptions& options, const Kernels& 
     Carver carver(arena_data(statistics_buffer_));
     statistics_ = OutputStatistics::plan(statistics_channels_, carver);
   }
-  for (size_t c = 0; c < chains_.size(); ++c) chains_[c].used = arena_f32(used_buffers_[c]);
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    chains_[c].used = arena_f32(used_buffers_[c]);
+    if (table_buffers_[c] != kNone) chains_[c].table = arena_f32(table_buffers_[c]);
+  }
 }
 
 // Tensors, slots and copies: memory that outlives a call.

@@ -247,7 +247,7 @@ class Session {
   NormSums sums_;                         // taken by a convolution for the batch norm right before it
   int sums_of_ = kNone;                   // which
   std::vector<int> saved_statistics_;     // arena buffer per batchNorm instruction
-  std::vector<int> gradient_buffers_, used_buffers_;
+  std::vector<int> gradient_buffers_, used_buffers_, table_buffers_;
   int target_buffer_ = kNone, workspace_ = kNone, statistics_buffer_ = kNone;
   int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept
   int64_t rows_ = 0;

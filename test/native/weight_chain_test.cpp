@@ -68,6 +68,8 @@ WeightChain bind(ChainState& s, const ChainOptions& o, bool small_indices) {
   if (small_indices && takes_small_indices(c)) {
     s.small_indices.assign(s.indices.size(), 255);
     c.small_indices = s.small_indices.data();
+    s.table.assign(static_cast<size_t>(c.k), 7);
+    c.table = s.table.data();
     c.indices = nullptr;
   }
   return c;
@@ -121,6 +123,9 @@ class Harness {
         const bool forward = same(s.used, expected.used) && found_indices() == expected.indices && same(s.min, expected.min) &&
                              same(s.max, expected.max) && same(s.weight, start.weight) && same(s.centroids, expected.centroids);
         checks_.check(forward, what + ": forward");
+        bool entries = true;
+        for (size_t i = 0; i < s.small_indices.size(); ++i) entries = entries && s.table[s.small_indices[i]] == s.used[i];
+        checks_.check(entries, what + ": used weights are entries of the table");
         if (o.rule.update == RangeUpdate::last_value || o.rule.update == RangeUpdate::none) {
           // A second time, when the range is as last time.
           std::fill(s.used.begin(), s.used.end(), 7.0f);
