@@ -121,10 +121,10 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
   const Instruction& in = program_.instructions[index];
   const Context c = context();
   const float* kernel = kernel_data(in);
-  double& bound = tensors_[in.kernel].gradient_bound;
+  TensorMemory& tensor = tensors_[in.kernel];
   if (in.op == Op::dense) {
     const int64_t features = program_.values[in.input].count, units = program_.values[in.output].count;
-    bound += kernel_gradient_bound(rows_ * features, x, rows_ * units, dy, c);
+    tensor.gradient_bound += may_take_one_pass(tensor) ? kernel_gradient_bound(rows_ * features, x, rows_ * units, dy, c) : kUnknown;
     give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
       dense_backward_kernel(rows_, features, units, x, dy, d_kernel, d_bias, c);
     });
@@ -132,7 +132,7 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     return;
   }
   if (in.op == Op::conv2d_transpose) {
-    bound = kUnknown;
+    tensor.gradient_bound = kUnknown;
     const ConvGeometry g = transposed_geometry(program_, in);
     give_parameter_gradients(in.kernel, in.bias,
                              [&](float* d_kernel, float* d_bias) { conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c); });
@@ -152,7 +152,7 @@ void Session::backward_conv(size_t index, const float* kernel) {
   const bool wanted = plan_.backward[index].input().wanted;
   ConvGradients targets;
   double bound = kUnknown;
-  targets.kernel_bound = &bound;
+  if (may_take_one_pass(tensors_[in.kernel])) targets.kernel_bound = &bound;
   // At once, so that nobody else takes sums in between.
   if (wanted && norm != kNone && norm == static_cast<int>(index) - 1) {
     sums_ = norm_sums_of(norm, statistics_.sum, statistics_.squares);
@@ -274,8 +274,8 @@ bool Session::fits_one_pass(size_t chain) {
   // Neither the sum of so many gradients nor their squares can overflow.
   constexpr float kLargest = 1e18f;
   const int weight = program_.chains[chain].weight;
-  if (options_.clip_norm > 0 || !program_.tensors[weight].trainable) return false;
   const TensorMemory& tensor = tensors_[weight];
+  if (!may_take_one_pass(tensor) || !program_.tensors[weight].trainable) return false;
   return tensor.gradient_bound <= kLargest || is_within(kLargest, program_.tensors[weight].count, tensor.gradient, context());
 }
 

@@ -199,6 +199,8 @@ class Session {
   void backward_multiply(size_t index, const float* dy);
   void backward_concat(size_t index, const float* dy);
   void backward_chains(bool update);
+  // Clipping by the norm needs it before the update.
+  bool may_take_one_pass(const TensorMemory& weight) const { return weight.chain != kNone && options_.clip_norm == 0; }
   bool fits_one_pass(size_t chain);
   void backward_chain(size_t chain, const TensorUpdate* update);
   void mask_gradient(size_t chain);
