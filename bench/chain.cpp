@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
     const WeightChain& chain = chains.back();
     candidates.push_back({"forward",
                           k,
-                          13,
+                          takes_small_indices(chain) ? 10.0 : 13.0,
                           [&] {
                             const ChainViolations found = weight_chain_forward(chain, true, workspace.data(), *kernels, pool);
                             broken = broken || found.zeros + found.clusters > 0;
@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
     candidates.push_back(
         {"backward",
          chain.k,
-         33,
+         takes_small_indices(chain) ? 30.0 : 33.0,
          [&] {
            UpdateSettings settings{1e-6f};
            settings.mask = chain.mask;
