@@ -34,6 +34,7 @@ struct GemmBlock {
   // What is fetched into the cache meanwhile; without floats, nothing. Null: what follows a, and what follows c or, where a is a transpose,
   // b. A hint only: a processor may ignore it.
   Upcoming instead_of_a{}, instead_of_b{};
+  bool stream = false;  // write c past the cache, where lines of it are whole; a hint only
   // Products of codes only (simd/product_kernels.h): c = (sum - correction[j]) * scale[j], before the bias.
   const float* scale = nullptr;
   const int32_t* correction = nullptr;
