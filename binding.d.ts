@@ -371,8 +371,8 @@ export declare class Session {
   readonly threads: number;
   readonly isa: Isa;
   /**
-   * Tensors start as zeros. `ERR_NON_FINITE` for NaN or infinity; `ERR_OPTION` for a mask other than 0 and 1 or a zero
-   * index outside `[-1, K)`.
+   * Tensors start as zeros. `ERR_NON_FINITE` for NaN or infinity; `ERR_OPTION` for a mask other than 0 and 1, an index
+   * outside `[0, K)` or a zero index outside `[-1, K)`.
    */
   setTensor(tensor: TensorId, data: Float32Array | Uint8Array | Int32Array): void;
   /** A copy. */

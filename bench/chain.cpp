@@ -13,9 +13,10 @@
 
 #include "compression/mask.h"
 #include "compression/weight_chain.h"
-#include "ops/chunks.h"
+#include "ops/elementwise.h"
 #include "optim/optimizer.h"
 #include "parallel/thread_pool.h"
+#include "program/aligned_buffer.h"
 #include "simd/kernels.h"
 
 using namespace pcqat;
@@ -26,13 +27,16 @@ constexpr int64_t kRows = 4096, kColumns = 1024, kWeights = kRows * kColumns;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// What std::vector would touch on one thread only: memory on whole pages, written once.
+// Memory as a session has it, written once.
 template <typename T>
-std::unique_ptr<T[], decltype(&std::free)> pages(int64_t count) {
-  void* memory = std::aligned_alloc(4096, (static_cast<size_t>(count) * sizeof(T) + 4095) / 4096 * 4096);
-  std::memset(memory, 0, static_cast<size_t>(count) * sizeof(T));
-  return {static_cast<T*>(memory), &std::free};
-}
+class Pages {
+ public:
+  explicit Pages(int64_t count) : buffer_(static_cast<size_t>(count) * sizeof(T)) { std::memset(buffer_.data(), 0, buffer_.bytes()); }
+  T* get() const { return reinterpret_cast<T*>(buffer_.data()); }
+
+ private:
+  AlignedBuffer buffer_;
+};
 
 // Bell-shaped, as trained weights are: the sum of four uniform numbers, standard deviation 0.05.
 void fill_noise(float* out, int64_t count, uint64_t seed) {
@@ -76,10 +80,10 @@ int main(int argc, char** argv) {
   if (kernels == nullptr) return std::fprintf(stderr, "no such instruction set here\n"), 1;
   ThreadPool pool(threads);
 
-  const auto weight = pages<float>(kWeights), used = pages<float>(kWeights), gradient = pages<float>(kWeights), m = pages<float>(kWeights),
-             v = pages<float>(kWeights), trained = pages<float>(kWeights), to = pages<float>(kWeights);
-  const auto indices = pages<int32_t>(kWeights);
-  const auto mask = pages<uint8_t>(kWeights), new_mask = pages<uint8_t>(kWeights);
+  const Pages<float> weight(kWeights), used(kWeights), gradient(kWeights), m(kWeights), v(kWeights), trained(kWeights), to(kWeights);
+  const Pages<int32_t> indices(kWeights);
+  const Pages<uint8_t> small_indices(kWeights);
+  const Pages<uint8_t> mask(kWeights), new_mask(kWeights);
   fill_noise(weight.get(), kWeights, 1);
   fill_noise(gradient.get(), kWeights, 2);
   std::copy(weight.get(), weight.get() + kWeights, trained.get());
@@ -103,8 +107,11 @@ int main(int argc, char** argv) {
     chain.mask = mask.get();
     chain.mask_gradient = true;
     chain.centroids = books.back().get();
-    chain.indices = indices.get();
     chain.k = k;
+    if (takes_small_indices(chain))
+      chain.small_indices = small_indices.get();
+    else
+      chain.indices = indices.get();
     chain.zero_index = zeros.back().get();
     ranges.emplace_back(new float[2]());
     chain.min = &ranges.back()[0];
@@ -124,7 +131,7 @@ int main(int argc, char** argv) {
                           });
                         },
                         {}});
-  std::unique_ptr<char[], decltype(&std::free)> workspace{nullptr, &std::free};
+  AlignedBuffer workspace;
   float* d_centroids = new float[1024];
   bool broken = false;
   std::vector<WeightChain> chains;
@@ -134,30 +141,26 @@ int main(int argc, char** argv) {
     const WeightChain& chain = chains.back();
     candidates.push_back({"forward",
                           k,
-                          13,
+                          takes_small_indices(chain) ? 10.0 : 13.0,
                           [&] {
-                            const ChainViolations found = weight_chain_forward(chain, true, workspace.get(), *kernels, pool);
+                            const ChainViolations found = weight_chain_forward(chain, true, workspace.data(), *kernels, pool);
                             broken = broken || found.zeros + found.clusters > 0;
                           },
                           {}});
   }
   for (const WeightChain& chain : chains) {
-    candidates.push_back({"backward",
-                          chain.k,
-                          33,
-                          [&] {
-                            weight_chain_backward(chain, gradient.get(), gradient.get(), d_centroids, workspace.get(), *kernels, pool);
-                            const AdamSettings adam = AdamSettings::of(0.9, 0.999, 1e-7f, 1e-6f, 100);
-                            const Chunks chunks = chunks_of(kWeights, kChunkElements, 64);
-                            pool.parallel_for(chunks.count, [&](int64_t chunk) {
-                              const int64_t at = chunks.begin(chunk);
-                              UpdateSettings settings{1e-6f};
-                              settings.mask = chain.mask + at;
-                              adam_update(chunks.length(chunk), settings, adam, false, gradient.get() + at, m.get() + at, v.get() + at,
-                                          trained.get() + at, *kernels->f32);
-                            });
-                          },
-                          {}});
+    candidates.push_back(
+        {"backward",
+         chain.k,
+         takes_small_indices(chain) ? 30.0 : 33.0,
+         [&] {
+           UpdateSettings settings{1e-6f};
+           settings.mask = chain.mask;
+           const TensorUpdate update =
+               TensorUpdate::adam(settings, AdamSettings::of(0.9, 0.999, 1e-7f, 1e-6f, 100), false, m.get(), v.get(), trained.get());
+           weight_chain_backward(chain, gradient.get(), gradient.get(), d_centroids, workspace.data(), *kernels, pool, &update);
+         },
+         {}});
   }
   candidates.push_back(
       {"mask",
@@ -165,14 +168,14 @@ int main(int argc, char** argv) {
        0,
        [&] { magnitude_mask(*kernels->compression, weight.get(), kWeights, 0.5f, ZeroWeights::prune, new_mask.get(), &threshold); },
        {}});
-  workspace = pages<char>(static_cast<int64_t>(workspace_bytes));
+  workspace = AlignedBuffer(workspace_bytes);
 
   // The indices that the gradient reads are those of its own number of centroids.
   for (double end = now() + seconds; now() < end || candidates[0].times.size() < 5;) {
     for (Candidate& candidate : candidates) {
       if (candidate.name == "backward") {
         for (const WeightChain& chain : chains) {
-          if (chain.k == candidate.k) weight_chain_forward(chain, true, workspace.get(), *kernels, pool);
+          if (chain.k == candidate.k) weight_chain_forward(chain, true, workspace.data(), *kernels, pool);
         }
       }
       const double start = now();

@@ -92,16 +92,20 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
       const Session& session = idle();
       const int tensor = tensor_argument(session, info[0]);
       const TensorSpec& spec = session.program().tensors[tensor];
-      const void* data = session.tensor_data(tensor);
-      if (spec.dtype == DType::f32) return copy_to_array(info.Env(), static_cast<const float*>(data), spec.count);
-      if (spec.dtype == DType::u8) return copy_to_array(info.Env(), static_cast<const uint8_t*>(data), spec.count);
-      return copy_to_array(info.Env(), static_cast<const int32_t*>(data), spec.count);
+      const auto read = [&](auto array) {
+        session.get_tensor(tensor, array.Data());
+        return array;
+      };
+      const size_t count = static_cast<size_t>(spec.count);
+      if (spec.dtype == DType::f32) return read(Napi::Float32Array::New(info.Env(), count));
+      if (spec.dtype == DType::u8) return read(Napi::Uint8Array::New(info.Env(), count));
+      return read(Napi::Int32Array::New(info.Env(), count));
     });
   }
 
   Napi::Value get_gradient(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      const Session& session = idle();
+      Session& session = idle();
       const int tensor = tensor_argument(session, info[0]);
       const TensorSpec& spec = session.program().tensors[tensor];
       if (!session.has_gradient(tensor)) {

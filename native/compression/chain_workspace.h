@@ -41,6 +41,18 @@ struct ChainChunks {
   }
 };
 
+// The backward pass goes through a chunk in pieces: their gradient, indices, mask and what the optimizer reads and writes of two of them
+// stay in the first-level cache beside the sums, which a chunk may not. Pieces of whole rows where channels differ.
+constexpr int64_t kPieceWeights = 512;
+
+inline bool differs_by_channel(const WeightChain& c) {
+  return (c.centroids != nullptr && c.codebook_per_channel) || (c.min != nullptr && c.range_per_channel);
+}
+
+inline int64_t piece_weights(const WeightChain& c) {
+  return differs_by_channel(c) ? std::max<int64_t>(kPieceWeights / c.channels, 1) * c.channels : kPieceWeights;
+}
+
 // [-a, a] needs the largest magnitude only.
 inline bool is_magnitude(const RangeRule& rule) { return rule.symmetric && rule.narrow_range; }
 
@@ -55,6 +67,7 @@ struct ChainWorkspace {
   float* quantized = nullptr;     // fake-quantized centroids: as many as centroids, or k for each channel with a range
   void* arranged = nullptr;       // in one pass: tree_values or pairs of ClusterBlock
   float* partial_sums = nullptr;  // per worker: of a chunk's gradient, while they grow
+  float* piece = nullptr;         // per worker: the gradient of a piece on its way to the optimizer
   float* chunk_sums = nullptr;    // per chunk
   int32_t* counts = nullptr;
   float* lows = nullptr;                  // per chunk: the smallest and largest value and 0, or one pair per channel
@@ -89,6 +102,7 @@ struct ChainWorkspace {
       highs = carver.take<float>(ranges);
       if (c.range_per_channel) this->ranges = carve_channel_ranges(carver, c.channels);
     }
+    piece = carver.take<float>(piece_weights(c) * threads);
     violations = carver.take<ChainViolations>(chunks.count);
     squares = carver.take<double>(chunks.count);
   }
@@ -99,10 +113,25 @@ struct ChainWorkspace {
   }
 };
 
+// Some indices of a chain, as kernels read them.
+class WideIndices {
+ public:
+  static constexpr int64_t kMost = kPieceWeights;  // where they are small
+
+  const int32_t* of(const WeightChain& c, int64_t offset, int64_t count) {
+    if (c.indices != nullptr) return c.indices + offset;
+    std::copy(c.small_indices + offset, c.small_indices + offset + count, wide_);
+    return wide_;
+  }
+
+ private:
+  int32_t wide_[kMost];
+};
+
 // What is fake-quantized: the masked weight, or the centroid of each weight.
-inline Source chain_source(const WeightChain& c, const ChainWorkspace& w, int64_t offset) {
+inline Source chain_source(const WeightChain& c, const ChainWorkspace& w, int64_t offset, const int32_t* indices) {
   if (c.centroids == nullptr) return {c.weight + offset, c.mask == nullptr ? nullptr : c.mask + offset};
-  return {w.effective, nullptr, c.indices + offset, c.codebook_per_channel ? c.k : 0, c.k};
+  return {w.effective, nullptr, indices, c.codebook_per_channel ? c.k : 0, c.k};
 }
 
 // Spec 2.6 step 1 and 4.5 step 1: the zero centroid stays zero.

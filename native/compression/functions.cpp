@@ -64,7 +64,7 @@ void centroid_gradient(int64_t size, const int32_t* indices, const float* gradie
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t row = b * rows_per_block, offset = row * columns;
     std::fill(partial.begin(), partial.end(), 0.0f);
-    segment_add(0, std::min(rows_per_block, rows - row), columns, indices + offset, gradient + offset, k, channels, partial.data());
+    segment_add(std::min(rows_per_block, rows - row), columns, indices + offset, gradient + offset, k, channels, partial.data());
     segment_finish(partial.data(), k, channels, sums.data() + b * centroids);
   }
   std::vector<int32_t> counts(average ? static_cast<size_t>(centroids) : 0);

@@ -12,27 +12,32 @@ int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels) {
 
 int64_t segment_partial_size(int64_t k, int64_t channels) { return channels == 0 ? k * kSegmentLanes : k * channels; }
 
-void segment_add(int64_t begin, int64_t end, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels,
-                 float* partial) {
+template <typename Index>
+void segment_add(int64_t rows, int64_t columns, const Index* indices, const float* x, int64_t k, int64_t channels, float* partial,
+                 const SegmentAhead& ahead) {
   if (channels != 0) {
-    for (int64_t row = begin; row < end; ++row) {
+    for (int64_t row = 0; row < rows; ++row) {
       for (int64_t c = 0; c < columns; ++c) partial[c * k + indices[row * columns + c]] += x[row * columns + c];
     }
     return;
   }
   const auto add = [&](int64_t i, int64_t lane) { partial[indices[i] * kSegmentLanes + lane] += x[i]; };
   constexpr int64_t kAhead = 1024;  // far enough for memory
-  int64_t i = begin * columns;
-  const int64_t stop = end * columns;
-  for (; i < stop && i % kSegmentLanes != 0; ++i) add(i, i % kSegmentLanes);
+  const float *const first = ahead.arrays[0], *const second = ahead.arrays[1], *const third = ahead.arrays[2];
+  const int64_t count = rows * columns;
+  int64_t i = 0;
   // Unrolled, so that the processor learns for each lane by itself which store a load may have to wait for.
-  for (; i + kSegmentLanes <= stop; i += kSegmentLanes) {
-    __builtin_prefetch(indices + i + kAhead);  // harmless beyond the end
+  for (; i + kSegmentLanes <= count; i += kSegmentLanes) {
+    // Harmless beyond the end.
+    __builtin_prefetch(indices + i + kAhead);
     __builtin_prefetch(x + i + kAhead);
+    if (first != nullptr) __builtin_prefetch(first + i);
+    if (second != nullptr) __builtin_prefetch(second + i);
+    if (third != nullptr) __builtin_prefetch(third + i);
 #pragma GCC unroll 16
     for (int64_t lane = 0; lane < kSegmentLanes; ++lane) add(i + lane, lane);
   }
-  for (int64_t lane = 0; i < stop; ++i, ++lane) add(i, lane);
+  for (int64_t lane = 0; i < count; ++i, ++lane) add(i, lane);
 }
 
 void segment_finish(const float* partial, int64_t k, int64_t channels, float* sums) {
@@ -60,11 +65,17 @@ void segment_reduce(const float* sums, int64_t blocks, int64_t size, const int32
   }
 }
 
-void segment_count(int64_t rows, int64_t columns, const int32_t* indices, int64_t k, int64_t channels, int32_t* counts) {
+template <typename Index>
+void segment_count(int64_t rows, int64_t columns, const Index* indices, int64_t k, int64_t channels, int32_t* counts) {
   std::fill(counts, counts + k * std::max<int64_t>(channels, 1), 0);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < columns; ++c) ++counts[(channels == 0 ? 0 : c * k) + indices[row * columns + c]];
   }
 }
+
+template void segment_add(int64_t, int64_t, const int32_t*, const float*, int64_t, int64_t, float*, const SegmentAhead&);
+template void segment_add(int64_t, int64_t, const uint8_t*, const float*, int64_t, int64_t, float*, const SegmentAhead&);
+template void segment_count(int64_t, int64_t, const int32_t*, int64_t, int64_t, int32_t*);
+template void segment_count(int64_t, int64_t, const uint8_t*, int64_t, int64_t, int32_t*);
 
 }  // namespace pcqat

@@ -1,4 +1,4 @@
-// Sum of a gradient over the weights of each cluster, in a fixed order.
+// Sum of a gradient over the weights of each cluster, in a fixed order. Indices are int32_t or uint8_t.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,15 @@ int64_t segment_rows_per_block(int64_t columns, int64_t k, int64_t channels);
 // Floats that the sums of one block need while they grow: [k] and lanes (channels = 0), or [channels, k].
 int64_t segment_partial_size(int64_t k, int64_t channels);
 
-// Adds rows begin to end - 1 of the block that starts at `indices` and `x`. Rows of `columns` values, row-major.
-void segment_add(int64_t begin, int64_t end, int64_t columns, const int32_t* indices, const float* x, int64_t k, int64_t channels,
-                 float* partial);
+// What is read next, fetched line by line while a piece is summed; null: nothing.
+struct SegmentAhead {
+  const float* arrays[3] = {};
+};
+
+// Adds rows of `columns` values, row-major. A block may be added in pieces, all but the last of whole lanes (or rows, with `channels`).
+template <typename Index>
+void segment_add(int64_t rows, int64_t columns, const Index* indices, const float* x, int64_t k, int64_t channels, float* partial,
+                 const SegmentAhead& ahead = {});
 
 // The block's sums: k or channels * k. Overwrites nothing but `sums`.
 void segment_finish(const float* partial, int64_t k, int64_t channels, float* sums);
@@ -28,6 +34,7 @@ void segment_finish(const float* partial, int64_t k, int64_t channels, float* su
 void segment_reduce(const float* sums, int64_t blocks, int64_t size, const int32_t* counts, float* out);
 
 // counts[j] = number of weights of cluster j, layout as the sums.
-void segment_count(int64_t rows, int64_t columns, const int32_t* indices, int64_t k, int64_t channels, int32_t* counts);
+template <typename Index>
+void segment_count(int64_t rows, int64_t columns, const Index* indices, int64_t k, int64_t channels, int32_t* counts);
 
 }  // namespace pcqat

@@ -131,7 +131,10 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
     block.pairs = pairs;
     block.weight = c.weight + offset;
     block.mask = c.mask == nullptr ? nullptr : c.mask + offset;
-    block.indices = c.indices + offset;
+    if (c.indices != nullptr)
+      block.indices = c.indices + offset;
+    else
+      block.small_indices = c.small_indices + offset;
     block.used = c.used + offset;
     block.stream = stream;
     if (quantize && moves_range) {
@@ -147,11 +150,15 @@ void forward_clustered(const WeightChain& c, const Workspace& w, const ChainChun
   if (std::memcmp(&guess[0], c.min, sizeof(float)) == 0 && std::memcmp(&guess[1], c.max, sizeof(float)) == 0) return;
   quantize_with(c.min[0], c.max[0]);
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
-    const int64_t offset = row * c.channels;
-    const Source x{w.quantized, nullptr, c.indices + offset, 0, c.k};
-    k.materialize(rows, c.channels, x, c.used + offset);
     w.violations[chunk] = {};
-    k.count_violations(rows, c.channels, c.used + offset, c.mask == nullptr ? nullptr : c.mask + offset, x, &w.violations[chunk]);
+    WideIndices indices;
+    const int64_t end = (row + rows) * c.channels;
+    for (int64_t at = row * c.channels; at < end; at += WideIndices::kMost) {
+      const int64_t count = std::min(WideIndices::kMost, end - at);
+      const Source x{w.quantized, nullptr, indices.of(c, at, count), 0, c.k};
+      k.materialize(1, count, x, c.used + at);
+      k.count_violations(1, count, c.used + at, c.mask == nullptr ? nullptr : c.mask + at, x, &w.violations[chunk]);
+    }
   });
 }
 
@@ -167,7 +174,7 @@ void forward_in_passes(const WeightChain& c, const Workspace& w, const ChainChun
   chunks.run(pool, [&](int64_t chunk, int64_t row, int64_t rows, int) {
     const int64_t offset = row * c.channels;
     if (clustered) k.assign(rows, c.channels, weight_source(c, offset), book, c.indices + offset);
-    const Source x = chain_source(c, w, offset);
+    const Source x = chain_source(c, w, offset, clustered ? c.indices + offset : nullptr);
     if (quantize) {
       if (moves_range) measure(c, w, chunk, rows, x, k);
       return;
@@ -215,6 +222,11 @@ ChainViolations weight_chain_forward(const WeightChain& c, bool training, void* 
   }
 
   (clusters_in_one_pass(c) ? forward_clustered : forward_in_passes)(c, w, chunks, book, moves_range, k, pool);
+
+  if (c.table != nullptr) {
+    const float* table = c.min == nullptr ? w.effective : w.quantized;
+    std::copy(table, table + c.k, c.table);
+  }
 
   ChainViolations total;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) {

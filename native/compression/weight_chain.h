@@ -11,6 +11,7 @@
 
 namespace pcqat {
 
+class TensorUpdate;
 class ThreadPool;
 struct Kernels;
 
@@ -26,6 +27,8 @@ struct WeightChain {
 
   float* centroids = nullptr;  // null: no codebook; [K] or [channels, K]
   int32_t* indices = nullptr;
+  uint8_t* small_indices = nullptr;  // instead of `indices`, where takes_small_indices()
+  float* table = nullptr;            // null, or [k]: with small indices the used weight of each
   int64_t k = 0;
   bool codebook_per_channel = false;
   const int32_t* zero_index = nullptr;  // null: no pinned centroid; [1] or [channels]; -1 = none
@@ -38,6 +41,9 @@ struct WeightChain {
   RangeRule rule{RangeUpdate::last_value, true, true};
 };
 
+// One codebook of at most 256 centroids and one range: bytes instead of words go to memory and back.
+inline bool takes_small_indices(const WeightChain& c) { return c.k > 0 && c.k <= 256 && !c.codebook_per_channel && !c.range_per_channel; }
+
 // Bytes of scratch memory that forward and backward need with up to `threads` threads. 64-byte aligned by the caller.
 size_t weight_chain_workspace(const WeightChain& chain, int threads);
 
@@ -45,14 +51,16 @@ size_t weight_chain_workspace(const WeightChain& chain, int threads);
 // own.
 bool runs_alone(const WeightChain& chain);
 
-// Writes used, indices, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids are not
-// modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise: masked
-// weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.
+// Writes used, indices, table, and min and max as the rule says; with `training` also pins the zero centroid. Without `training` centroids
+// are not modified, and only a last-value range, which follows from the rest of the state, is written. Returns what breaks a promise:
+// masked weights that are not 0, and weights that are not the (fake-quantized) centroid of their index.
 ChainViolations weight_chain_forward(const WeightChain& chain, bool training, void* workspace, const Kernels& kernels, ThreadPool& pool);
 
 // `d_used` = gradient of ŵ; after a forward on the same state. d_centroids is ignored without a codebook.
 // d_weight may alias d_used. Returns Σ d_weight².
+// With an `update` of the weight, the gradient goes to the optimizer piece by piece, from the cache; the mask is then not applied to
+// d_weight.
 double weight_chain_backward(const WeightChain& chain, const float* d_used, float* d_weight, float* d_centroids, void* workspace,
-                             const Kernels& kernels, ThreadPool& pool);
+                             const Kernels& kernels, ThreadPool& pool, const TensorUpdate* update = nullptr);
 
 }  // namespace pcqat

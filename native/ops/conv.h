@@ -24,6 +24,10 @@ struct CodeOperands {
   bool per_channel = false;
   int weight_bits = 8;
   bool weight_narrow_range = true;
+  // Where the kernel is a table of few values, those (kTableCodes of them) and its indices: a quarter of the bytes to read. Null: not
+  // known.
+  const float* table = nullptr;
+  const uint8_t* indices = nullptr;
 };
 
 // bias may be null. The activation is applied to the output.
@@ -43,6 +47,8 @@ struct ConvGradients {
   float* d_kernel = nullptr;
   float* d_bias = nullptr;
   NormSums* sums = nullptr;  // of the batch norm before, to be taken of dx; they get their chunks
+  // Becomes a bound of the magnitude of d_kernel's elements where one is cheap to know: where they are many beside x and dy.
+  double* kernel_bound = nullptr;
 };
 
 // All gradients at once, block by block, so that a block of `gradient` is read while it is in the cache. `bf16` rounds the

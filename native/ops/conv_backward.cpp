@@ -7,6 +7,7 @@
 #include "ops/chunks.h"
 #include "ops/conv.h"
 #include "ops/conv_products.h"
+#include "ops/elementwise.h"
 #include "ops/finish.h"
 #include "ops/gemm.h"
 #include "ops/patches.h"
@@ -144,6 +145,13 @@ void sum_bias_gradient(int64_t pixels, int64_t out, const float* dy, float* d_bi
   sum_partials(out, parts.count, memory.bias_partials, d_bias, context);
 }
 
+void bound_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, const ConvGradients& targets,
+                  const Context& context) {
+  const int64_t x_count = rows * g.in_h * g.in_w * g.in_c, dy_count = rows * g.out_h * g.out_w * g.out_c;
+  if (targets.d_kernel == nullptr || targets.kernel_bound == nullptr || patch_size(g) * g.out_c < x_count + dy_count) return;
+  *targets.kernel_bound = kernel_gradient_bound(x_count, x, dy_count, dy, context);
+}
+
 // Two walks, without partial sums of the kernel's gradient.
 void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, const OutputGradient& gradient, const ConvGradients& targets,
                 const ConvProducts& products, const BackwardMemory& memory, const Context& context) {
@@ -167,6 +175,7 @@ void walk_twice(const ConvGeometry& g, int64_t rows, const LayerInput& input, co
     }
   });
   if (targets.d_kernel != nullptr) products.whole_kernel(pixels, x, dy, targets.d_kernel);
+  bound_kernel(g, rows, x, dy, targets, context);
   if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
 }
 
@@ -179,7 +188,11 @@ void walk_kernel(const ConvGeometry& g, int64_t rows, const LayerInput& input, c
   const float* const dy = settle(gradient, pixels, context);
   if (targets.dx != nullptr) products.few_inputs(pixels, kernel, dy, targets.dx);
   if (targets.sums != nullptr) take_sums(pixels, targets.dx, targets.sums, context);
-  if (targets.d_kernel != nullptr) products.whole_kernel(pixels, settle(input, pixels, context), dy, targets.d_kernel);
+  if (targets.d_kernel != nullptr) {
+    const float* const x = settle(input, pixels, context);
+    products.whole_kernel(pixels, x, dy, targets.d_kernel);
+    bound_kernel(g, rows, x, dy, targets, context);
+  }
   if (targets.d_bias != nullptr) sum_bias_gradient(pixels, out, dy, targets.d_bias, memory, context);
 }
 
@@ -209,6 +222,7 @@ void conv2d_backward(const ConvGeometry& g, int64_t rows, const LayerInput& x, c
     if (targets.dx != nullptr) walk(g, rows, input, settled, {targets.dx, nullptr, nullptr, targets.sums}, products, memory, context);
     if (targets.d_kernel != nullptr || targets.d_bias != nullptr) {
       walk(g, rows, input, settled, {nullptr, targets.d_kernel, targets.d_bias}, products, memory, context);
+      bound_kernel(g, rows, input.x, settled.dy, targets, context);
     }
   }
 }

@@ -71,6 +71,12 @@ void pack_codes(const ConvGeometry& g, const CodeOperands& operands, const float
                 const CodeMemory& memory, const Context& context) {
   const int64_t size = patch_size(g);
   const int32_t zero = static_cast<int32_t>(operands.x.zero_code);
+  if (operands.indices != nullptr && !operands.per_channel) {
+    context.kernels.code_product->pack_indices(size, g.out_c, operands.indices, operands.table, memory.inverse_scale[0], first, count,
+                                               memory.packed + first * elements(size), memory.correction);
+    for (int64_t j = first; j < first + count; ++j) memory.correction[j] *= zero;
+    return;
+  }
   for (int64_t done = 0; done < count; done += kPackedCodes) {
     const int64_t column = first + done, width = std::min(kPackedCodes, count - done);
     context.kernels.code_product->pack(size, g.out_c, kernel, memory.inverse_scale, column, width, memory.packed + column * elements(size),

@@ -11,6 +11,9 @@ namespace pcqat {
 
 namespace {
 
+// From here on a gradient that is written at once has left the cache when the optimizer reads it; written past it, it is not read before.
+constexpr int64_t kStreamedFloats = 1 << 20;
+
 // The part of a kernel's gradient that a thread computes at once, when no pixels are cut.
 struct KernelPart {
   int64_t rows, columns;
@@ -152,6 +155,7 @@ void ConvProducts::whole_kernel(int64_t count, const float* x, const float* dy, 
     GemmBlock block = kernel_part(row, std::min(most.rows, size_ - row), column, std::min(most.columns, out_ - column), k, left,
                                   {right, out_}, false, sum);
     block.instead_of_a = block.instead_of_b = nothing_upcoming(sum);
+    block.stream = size_ * out_ >= kStreamedFloats;
     gemm()(block);
   });
 }

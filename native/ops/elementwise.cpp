@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "ops/chunks.h"
 #include "ops/finish.h"
@@ -144,7 +145,7 @@ int64_t find_non_finite(int64_t count, const float* x, const Context& context) {
   std::atomic<int64_t> first{count};
   const Chunks chunks = element_chunks(count);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
-    if (context.kernels.f32->all_finite(chunks.length(chunk), x + chunks.begin(chunk))) return;
+    if (context.kernels.f32->all_finite(chunks.length(chunk), 1, x + chunks.begin(chunk))) return;
     int64_t found = chunks.begin(chunk);
     while (std::isfinite(x[found])) ++found;
     int64_t seen = first.load();
@@ -152,6 +153,16 @@ int64_t find_non_finite(int64_t count, const float* x, const Context& context) {
     }
   });
   return first.load() == count ? -1 : first.load();
+}
+
+bool is_within(float limit, int64_t count, const float* x, const Context& context) {
+  const float factor = std::numeric_limits<float>::max() / limit;
+  std::atomic<bool> all{true};
+  const Chunks chunks = element_chunks(count);
+  context.pool.parallel_for(chunks.count, [&](int64_t chunk) {
+    if (!context.kernels.f32->all_finite(chunks.length(chunk), factor, x + chunks.begin(chunk))) all = false;
+  });
+  return all;
 }
 
 double sum_of_squares(int64_t count, const float* x, const Context& context) {
@@ -163,6 +174,10 @@ double sum_of_squares(int64_t count, const float* x, const Context& context) {
   double sum = 0;
   for (int64_t chunk = 0; chunk < chunks.count; ++chunk) sum += partials[chunk];
   return sum;
+}
+
+double kernel_gradient_bound(int64_t x_count, const float* x, int64_t dy_count, const float* dy, const Context& context) {
+  return std::sqrt(sum_of_squares(x_count, x, context) * sum_of_squares(dy_count, dy, context));
 }
 
 }  // namespace pcqat

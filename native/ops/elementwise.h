@@ -42,7 +42,11 @@ void softmax_backward(int64_t rows, int64_t classes, const float* y, const float
 
 // Index of the first element that is NaN or infinite, or -1.
 int64_t find_non_finite(int64_t count, const float* x, const Context& context);
+// Whether no element is NaN or larger than about `limit` (at least 1).
+bool is_within(float limit, int64_t count, const float* x, const Context& context);
 // Sum of squares in double, fixed order.
 double sum_of_squares(int64_t count, const float* x, const Context& context);
+// No sum of products of some elements of x and dy, each taken once, is larger (Cauchy and Schwarz): a gradient of a kernel.
+double kernel_gradient_bound(int64_t x_count, const float* x, int64_t dy_count, const float* dy, const Context& context);
 
 }  // namespace pcqat

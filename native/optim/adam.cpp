@@ -1,7 +1,6 @@
 #include <cmath>
 
 #include "optim/optimizer.h"
-#include "simd/f32_kernels.h"
 
 namespace pcqat {
 
@@ -13,17 +12,17 @@ AdamSettings AdamSettings::of(double beta1, double beta2, float epsilon, float l
   return {beta1, beta2, epsilon, alpha};
 }
 
-void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
-                 float* v, float* weight, const F32Kernels& kernels) {
-  const AdamConstants constants{u.gradient_scale,
-                                u.clip_value,
-                                decoupled_decay ? u.learning_rate * u.weight_decay : 0.0f,
-                                static_cast<float>(1.0 - a.beta1),
-                                static_cast<float>(1.0 - a.beta2),
-                                a.alpha,
-                                a.epsilon,
-                                u.masks_weight};
-  kernels.adam(count, constants, u.mask, gradient, m, v, weight);
+TensorUpdate TensorUpdate::adam(const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, float* m, float* v, float* weight) {
+  TensorUpdate update(u, false, m, v, weight);
+  update.adam_ = {u.gradient_scale,
+                  u.clip_value,
+                  decoupled_decay ? u.learning_rate * u.weight_decay : 0.0f,
+                  static_cast<float>(1.0 - a.beta1),
+                  static_cast<float>(1.0 - a.beta2),
+                  a.alpha,
+                  a.epsilon,
+                  u.masks_weight};
+  return update;
 }
 
 }  // namespace pcqat

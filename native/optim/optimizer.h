@@ -1,11 +1,11 @@
-// One optimizer update of one tensor or a part of it, fused: clip, decay, moments, weight.
+// One optimizer update of one tensor, fused: clip, decay, moments, weight.
 #pragma once
 
 #include <cstdint>
 
-namespace pcqat {
+#include "simd/f32_kernels.h"
 
-struct F32Kernels;
+namespace pcqat {
 
 struct UpdateSettings {
   float learning_rate;
@@ -25,10 +25,29 @@ struct AdamSettings {
   static AdamSettings of(double beta1, double beta2, float epsilon, float learning_rate, int64_t step);
 };
 
-void adam_update(int64_t count, const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, const float* gradient, float* m,
-                 float* v, float* weight, const F32Kernels& kernels);
-// Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
-void sgd_update(int64_t count, const UpdateSettings& u, float momentum, bool nesterov, const float* gradient, float* velocity,
-                float* weight, const F32Kernels& kernels);
+// What a step does to a tensor, piece by piece in any order.
+class TensorUpdate {
+ public:
+  static TensorUpdate adam(const UpdateSettings& u, const AdamSettings& a, bool decoupled_decay, float* m, float* v, float* weight);
+  // Keras SGD: velocity = momentum * velocity - lr * g; w += velocity, or with Nesterov w += momentum * velocity - lr * g.
+  static TensorUpdate sgd(const UpdateSettings& u, float momentum, bool nesterov, float* velocity, float* weight);
+
+  // Elements [at, at + count), with their gradient.
+  void piece(int64_t at, int64_t count, const float* gradient, const F32Kernels& kernels) const;
+
+  // What a piece reads and writes besides the gradient and the mask; null: nothing.
+  static constexpr int kArrays = 3;
+  float* const* arrays() const { return arrays_; }
+
+ private:
+  TensorUpdate(const UpdateSettings& u, bool is_sgd, float* first, float* second, float* weight)
+      : is_sgd_(is_sgd), mask_(u.mask), arrays_{first, second, weight} {}
+
+  bool is_sgd_;
+  AdamConstants adam_{};
+  SgdConstants sgd_{};
+  const uint8_t* mask_;
+  float* arrays_[kArrays];  // slots, weight
+};
 
 }  // namespace pcqat

@@ -1,7 +1,9 @@
 // Running the instructions backward. Gradients of values with several consumers, and of parameters with several users,
 // are added in reverse program order.
 #include <cstring>
+#include <limits>
 
+#include "compression/functions.h"
 #include "ops/concat.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
@@ -17,11 +19,13 @@
 
 namespace pcqat {
 
+// Of a gradient of a kernel.
+static constexpr double kUnknown = std::numeric_limits<double>::infinity();
+
 void Session::run_backward(int64_t step) {
   for (size_t i = program_.instructions.size(); i-- > 0;) {
     if (plan_.backward[i].active) backward_instruction(i, step);
   }
-  backward_chains();
 }
 
 // Calls write(d) where the gradient of an operand belongs, and adds it when other consumers came before.
@@ -118,8 +122,10 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
   const Instruction& in = program_.instructions[index];
   const Context c = context();
   const float* kernel = kernel_data(in);
+  TensorMemory& tensor = tensors_[in.kernel];
   if (in.op == Op::dense) {
     const int64_t features = program_.values[in.input].count, units = program_.values[in.output].count;
+    tensor.gradient_bound += may_take_one_pass(tensor) ? kernel_gradient_bound(rows_ * features, x, rows_ * units, dy, c) : kUnknown;
     give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
       dense_backward_kernel(rows_, features, units, x, dy, d_kernel, d_bias, c);
     });
@@ -127,6 +133,7 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     return;
   }
   if (in.op == Op::conv2d_transpose) {
+    tensor.gradient_bound = kUnknown;
     const ConvGeometry g = transposed_geometry(program_, in);
     give_parameter_gradients(in.kernel, in.bias,
                              [&](float* d_kernel, float* d_bias) { conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c); });
@@ -146,6 +153,8 @@ void Session::backward_conv(size_t index, const float* kernel) {
   const bool wanted = plan_.backward[index].input().wanted;
   ConvGradients targets;
   targets.sums = sums_before(index);
+  double bound = kUnknown;
+  if (may_take_one_pass(tensors_[in.kernel])) targets.kernel_bound = &bound;
   const auto run = [&] {
     if (in.op == Op::depthwise_conv2d)
       depthwise_backward(g, rows_, x, kernel, gradient, targets, context());
@@ -161,11 +170,15 @@ void Session::backward_conv(size_t index, const float* kernel) {
       run();
     });
   };
-  if (!wanted) return with_parameters();
-  give_input_gradient(index, [&](float* dx) {
-    targets.dx = dx;
+  if (!wanted) {
     with_parameters();
-  });
+  } else {
+    give_input_gradient(index, [&](float* dx) {
+      targets.dx = dx;
+      with_parameters();
+    });
+  }
+  tensors_[in.kernel].gradient_bound += bound;
 }
 
 NormSums* Session::sums_before(size_t index) {
@@ -250,20 +263,46 @@ void Session::backward_concat(size_t index, const float* dy) {
   }
 }
 
-// From the gradients of the used weights to those of the stored weights and centroids.
-void Session::backward_chains() {
-  each_chain([&](size_t i, void* workspace) {
-    const WeightChainSpec& spec = program_.chains[i];
-    const TensorMemory& weight = tensors_[spec.weight];
-    if (!weight.gradient_written) return;
-    float* d_centroids = nullptr;
-    if (spec.centroids != kNone) {
-      TensorMemory& centroids = tensors_[spec.centroids];
-      d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
-      centroids.gradient_written = true;
-    }
-    chain_squares_[i] = weight_chain_backward(chains_[i], weight.gradient, weight.gradient, d_centroids, workspace, kernels_, pool_);
+// From the gradients of the used weights to those of the stored weights and centroids, unless the update will do that.
+void Session::backward_chains(bool update) {
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    chain_squares_[c] = 0;
+    one_pass_[c] = update && fits_one_pass(c);
+  }
+  each_chain([&](size_t c, void* workspace) {
+    if (tensors_[program_.chains[c].weight].gradient_written && !one_pass_[c]) backward_chain(c, nullptr, workspace);
   });
+}
+
+// No weight may move before it is known that the step will not be undone, nor before clipping knows the norm.
+bool Session::fits_one_pass(size_t chain) {
+  // Neither the sum of so many gradients nor their squares can overflow.
+  constexpr float kLargest = 1e18f;
+  const int weight = program_.chains[chain].weight;
+  const TensorMemory& tensor = tensors_[weight];
+  if (!is_updated(weight) || !may_take_one_pass(tensor)) return false;
+  return tensor.gradient_bound <= kLargest || is_within(kLargest, program_.tensors[weight].count, tensor.gradient, context());
+}
+
+void Session::backward_chain(size_t chain, const TensorUpdate* update, void* workspace) {
+  const WeightChainSpec& spec = program_.chains[chain];
+  float* const gradient = tensors_[spec.weight].gradient;
+  float* d_centroids = nullptr;
+  if (spec.centroids != kNone) {
+    TensorMemory& centroids = tensors_[spec.centroids];
+    d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
+    centroids.gradient_written = true;
+  }
+  chain_squares_[chain] = weight_chain_backward(chains_[chain], gradient, gradient, d_centroids, workspace, kernels_, pool_, update);
+}
+
+// A backward pass that goes with the update leaves it out.
+void Session::mask_gradient(size_t chain) {
+  const WeightChain& c = chains_[chain];
+  if (one_pass_[chain] && c.mask != nullptr && c.mask_gradient) {
+    apply_mask(kernels_, c.size, c.mask, tensors_[program_.chains[chain].weight].gradient);
+  }
+  one_pass_[chain] = false;
 }
 
 }  // namespace pcqat

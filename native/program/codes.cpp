@@ -45,6 +45,10 @@ bool Session::code_operands(size_t index, const ForwardOptions& options, CodeOpe
   operands->per_channel = spec.range_per_channel;
   operands->weight_bits = spec.fake_quant.bits;
   operands->weight_narrow_range = spec.fake_quant.narrow_range;
+  if (chains_[chain].table != nullptr) {
+    operands->table = chains_[chain].table;
+    operands->indices = chains_[chain].small_indices;
+  }
   return true;
 }
 

@@ -66,7 +66,10 @@ Session::Session(Program program, const SessionOptions& options, const Kernels& 
     Carver carver(arena_data(statistics_buffer_));
     statistics_ = OutputStatistics::plan(statistics_channels_, carver);
   }
-  for (size_t c = 0; c < chains_.size(); ++c) chains_[c].used = arena_f32(used_buffers_[c]);
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    chains_[c].used = arena_f32(used_buffers_[c]);
+    if (table_buffers_[c] != kNone) chains_[c].table = arena_f32(table_buffers_[c]);
+  }
 }
 
 // Tensors, slots and copies: memory that outlives a call.
@@ -75,7 +78,10 @@ void Session::plan_state() {
   const size_t count = program_.tensors.size();
   tensors_.resize(count);
   std::vector<int> data(count), slots[2];
-  for (size_t t = 0; t < count; ++t) data[t] = planner.add(program_.tensors[t].count * element_size(program_.tensors[t].dtype), 0, 0);
+  for (const WeightChainSpec& chain : program_.chains) {
+    if (chain.indices != kNone) tensors_[chain.indices].has_small_indices = takes_small_indices(bind_chain(chain));
+  }
+  for (size_t t = 0; t < count; ++t) data[t] = planner.add(tensor_bytes(static_cast<int>(t)), 0, 0);
   for (int s = 0; s < slot_count(); ++s) {
     slots[s].assign(count, kNone);
     for (size_t t = 0; t < count; ++t) {
@@ -84,7 +90,7 @@ void Session::plan_state() {
   }
   written_ = written_tensors();
   std::vector<int> copies;
-  for (const Written& w : written_) copies.push_back(planner.add(program_.tensors[w.tensor].count * 4, 0, 0));
+  for (const Written& w : written_) copies.push_back(planner.add(tensor_bytes(w.tensor), 0, 0));
   planner.solve();
   check_memory(planner.total());
   state_ = AlignedBuffer(planner.total());
@@ -98,6 +104,7 @@ void Session::plan_state() {
   for (size_t c = 0; c < program_.chains.size(); ++c) {
     tensors_[program_.chains[c].weight].chain = static_cast<int>(c);
     chains_.push_back(bind_chain(program_.chains[c]));
+    bind_indices(c);
   }
   for (size_t c = 0; c < chains_.size(); ++c) {
     if (!is_small(c)) continue;
@@ -106,6 +113,7 @@ void Session::plan_state() {
   }
   chain_violations_.resize(chains_.size());
   chain_squares_.assign(chains_.size(), 0.0);
+  one_pass_.assign(chains_.size(), false);
 }
 
 WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
@@ -118,7 +126,6 @@ WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
   chain.mask_gradient = spec.mask_gradient;
   if (spec.centroids != kNone) {
     chain.centroids = f32(spec.centroids);
-    chain.indices = reinterpret_cast<int32_t*>(tensors_[spec.indices].data);
     chain.k = program_.tensors[spec.centroids].shape.back();
     chain.codebook_per_channel = spec.codebook_per_channel;
     if (spec.zero_index != kNone) chain.zero_index = reinterpret_cast<int32_t*>(tensors_[spec.zero_index].data);
@@ -132,6 +139,15 @@ WeightChain Session::bind_chain(const WeightChainSpec& spec) const {
     chain.rule = spec.fake_quant.rule();
   }
   return chain;
+}
+
+void Session::bind_indices(size_t chain) {
+  const int indices = program_.chains[chain].indices;
+  if (indices == kNone) return;
+  if (tensors_[indices].has_small_indices)
+    chains_[chain].small_indices = tensors_[indices].data;
+  else
+    chains_[chain].indices = reinterpret_cast<int32_t*>(tensors_[indices].data);
 }
 
 std::vector<Session::Written> Session::written_tensors() const {
@@ -172,10 +188,7 @@ void Session::save_written(ForwardMode mode) {
       std::memcpy(w.copy + chunks.begin(chunk), data + chunks.begin(chunk), static_cast<size_t>(chunks.length(chunk)));
     });
   }
-  for (size_t c = 0; c < chains_.size(); ++c) {
-    const int indices = program_.chains[c].indices;
-    if (indices != kNone) chains_[c].indices = reinterpret_cast<int32_t*>(tensors_[indices].data);
-  }
+  for (size_t c = 0; c < chains_.size(); ++c) bind_indices(c);
 }
 
 void Session::restore_written() {
@@ -185,7 +198,15 @@ void Session::restore_written() {
 
 size_t Session::tensor_bytes(int tensor) const {
   const TensorSpec& spec = program_.tensors[tensor];
-  return static_cast<size_t>(spec.count) * element_size(spec.dtype);
+  return static_cast<size_t>(spec.count) * (tensors_[tensor].has_small_indices ? 1 : element_size(spec.dtype));
+}
+
+void Session::get_tensor(int tensor, void* data) const {
+  const uint8_t* from = tensors_[tensor].data;
+  if (tensors_[tensor].has_small_indices)
+    std::copy(from, from + program_.tensors[tensor].count, static_cast<int32_t*>(data));
+  else
+    std::memcpy(data, from, tensor_bytes(tensor));
 }
 
 int Session::slot_count() const {
@@ -208,11 +229,21 @@ void Session::set_tensor(int tensor, const void* data) {
     const int64_t bad = find_non_finite(spec.count, static_cast<const float*>(data), context());
     if (bad >= 0) fail("ERR_NON_FINITE", bad, "is NaN or infinite");
   }
-  for (const WeightChainSpec& chain : program_.chains) {
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    const WeightChainSpec& chain = program_.chains[c];
     if (tensor == chain.mask) {
+      mask_gradient(c);
       const uint8_t* mask = static_cast<const uint8_t*>(data);
       const uint8_t* bad = std::find_if(mask, mask + spec.count, [](uint8_t v) { return v > 1; });
       if (bad != mask + spec.count) fail("ERR_OPTION", bad - mask, "is " + std::to_string(*bad) + ", but a mask holds 0 and 1");
+    }
+    if (tensor == chain.indices) {
+      const int64_t k = program_.tensors[chain.centroids].shape.back();
+      const int32_t* index = static_cast<const int32_t*>(data);
+      const int32_t* bad = std::find_if(index, index + spec.count, [&](int32_t v) { return v < 0 || v >= k; });
+      if (bad != index + spec.count)
+        fail("ERR_OPTION", bad - index,
+             "is " + std::to_string(*bad) + ", but an index is below the number of centroids, " + std::to_string(k));
     }
     if (tensor == chain.zero_index) {
       const int64_t k = program_.tensors[chain.centroids].shape.back();
@@ -225,8 +256,18 @@ void Session::set_tensor(int tensor, const void* data) {
       }
     }
   }
-  std::memcpy(tensors_[tensor].data, data, tensor_bytes(tensor));
+  if (tensors_[tensor].has_small_indices) {
+    const int32_t* wide = static_cast<const int32_t*>(data);
+    std::transform(wide, wide + spec.count, tensors_[tensor].data, [](int32_t index) { return static_cast<uint8_t>(index); });
+  } else {
+    std::memcpy(tensors_[tensor].data, data, tensor_bytes(tensor));
+  }
   chains_dirty_ = true;
+}
+
+const float* Session::gradient(int tensor) {
+  if (tensors_[tensor].chain != kNone) mask_gradient(tensors_[tensor].chain);
+  return tensors_[tensor].gradient;
 }
 
 void Session::set_slot(int tensor, int slot, const float* data) {

@@ -10,6 +10,7 @@
 #include "ops/loss.h"
 #include "ops/norm.h"
 #include "ops/statistics.h"
+#include "optim/optimizer.h"
 #include "parallel/thread_pool.h"
 #include "program/aligned_buffer.h"
 #include "program/memory_plan.h"
@@ -81,12 +82,12 @@ class Session {
 
   // Tensors start as zeros. The caller has checked the index, element type and count of `data`; the values are checked here.
   void set_tensor(int tensor, const void* data);
-  const void* tensor_data(int tensor) const { return tensors_[tensor].data; }
+  void get_tensor(int tensor, void* data) const;
   static size_t element_size(DType dtype) { return dtype == DType::u8 ? 1 : 4; }
 
   int slot_count() const;
   bool has_gradient(int tensor) const { return tensors_[tensor].gradient != nullptr && program_.tensors[tensor].trainable; }
-  const float* gradient(int tensor) const { return tensors_[tensor].gradient; }
+  const float* gradient(int tensor);
   float* slot(int tensor, int slot) const { return tensors_[tensor].slots[slot]; }
   void set_slot(int tensor, int slot, const float* data);
   const float* used_weight(int chain) const { return chains_[chain].used; }
@@ -118,8 +119,10 @@ class Session {
     uint8_t* data = nullptr;
     float* gradient = nullptr;  // null: none
     float* slots[2] = {nullptr, nullptr};
-    int chain = kNone;              // the chain whose weight it is
-    bool gradient_written = false;  // in this backward pass
+    int chain = kNone;               // the chain whose weight it is
+    bool has_small_indices = false;  // bytes instead of words (compression/weight_chain.h)
+    bool gradient_written = false;   // in this backward pass
+    double gradient_bound = 0;       // no element of it is larger
   };
   // A tensor that forward passes write, with its copy for restoring.
   struct Written {
@@ -139,6 +142,7 @@ class Session {
   // session.cpp
   void plan_state();
   WeightChain bind_chain(const WeightChainSpec& spec) const;
+  void bind_indices(size_t chain);
   std::vector<Written> written_tensors() const;
   size_t tensor_bytes(int tensor) const;
   float* f32(int tensor) const { return tensor == kNone ? nullptr : reinterpret_cast<float*>(tensors_[tensor].data); }
@@ -217,7 +221,12 @@ class Session {
   void backward_add(size_t index, const float* dy);
   void backward_multiply(size_t index, const float* dy);
   void backward_concat(size_t index, const float* dy);
-  void backward_chains();
+  void backward_chains(bool update);
+  // Clipping by the norm needs it before the update.
+  bool may_take_one_pass(const TensorMemory& weight) const { return weight.chain != kNone && options_.clip_norm == 0; }
+  bool fits_one_pass(size_t chain);
+  void backward_chain(size_t chain, const TensorUpdate* update, void* workspace);
+  void mask_gradient(size_t chain);
   template <typename Write>
   void give_gradient(size_t index, size_t operand_index, Write&& write);
   template <typename Write>
@@ -238,9 +247,12 @@ class Session {
   // body(part) for the parts of all tensors that are updated, in one parallel region.
   template <typename Body>
   void each_updated_part(Body&& body);
-  double gradient_norm();
+  double gradient_squares();
   std::string name_non_finite();
-  void update(const StepOptions& options, double norm);
+  TensorUpdate tensor_update(size_t tensor, const AdamSettings& adam, float learning_rate, float gradient_scale);
+  double update_chains(const AdamSettings& adam, float learning_rate);
+  // Returns the norm of the gradients, whose squares are those that are known already.
+  double update(const StepOptions& options, double squares);
 
   Program program_;
   const SessionOptions options_;
@@ -259,6 +271,7 @@ class Session {
   size_t small_chain_workspace_ = 0;  // of a worker
   std::vector<ChainViolations> chain_violations_;
   std::vector<double> chain_squares_;  // of the gradient of each chain's weight, summed by the backward pass
+  std::vector<bool> one_pass_;         // per chain: whether the last step's backward pass went with the update
   std::vector<NudgedRange> ranges_;    // per instruction, of the last pass that quantized its output
   std::vector<int> code_sources_;      // per conv2d that can multiply codes: the instruction that fake-quantizes its input, else kNone
   int64_t statistics_channels_ = 0;
@@ -269,7 +282,7 @@ class Session {
   NormSums sums_;                         // taken by an instruction for the batch norm right before it
   int sums_of_ = kNone;                   // which
   std::vector<int> saved_statistics_;     // arena buffer per batchNorm instruction
-  std::vector<int> gradient_buffers_, used_buffers_;
+  std::vector<int> gradient_buffers_, used_buffers_, table_buffers_;
   int target_buffer_ = kNone, workspace_ = kNone, statistics_buffer_ = kNone;
   int scratch_[2] = {kNone, kNone};  // for gradients of parameters that are added or not kept
   int64_t rows_ = 0;

@@ -5,6 +5,7 @@
 #include "compression/functions.h"
 #include "error.h"
 #include "ops/chunks.h"
+#include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "optim/optimizer.h"
 #include "program/session.h"
@@ -35,7 +36,10 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   check_targets();
 
   save_written(ForwardMode::training);
-  for (TensorMemory& tensor : tensors_) tensor.gradient_written = false;
+  for (TensorMemory& tensor : tensors_) {
+    tensor.gradient_written = false;
+    tensor.gradient_bound = 0;
+  }
   ForwardOptions forward;
   forward.mode = ForwardMode::training;
   forward.step = options.step;
@@ -53,16 +57,19 @@ StepResult Session::train_step(int64_t rows, const StepOptions& options) {
   result.loss = loss.loss;
   result.correct = loss.correct;
   result.gradient_norm = std::nan("");
+  double squares = 0;
   if (std::isfinite(loss.loss) && non_finite_state().empty()) {
     run_backward(options.step);
-    result.gradient_norm = gradient_norm();
+    backward_chains(options.update);
+    squares = gradient_squares();
+    result.gradient_norm = std::sqrt(squares);
   }
   if (!std::isfinite(result.gradient_norm)) {
     result.non_finite = name_non_finite();
     restore_written();
     return result;
   }
-  if (options.update) update(options, result.gradient_norm);
+  if (options.update) result.gradient_norm = update(options, squares);
   for (size_t c = 0; c < chains_.size(); ++c) {
     // The others have been masked by the optimizer.
     const WeightChain& chain = chains_[c];
@@ -124,8 +131,9 @@ void Session::each_updated_part(Body&& body) {
   });
 }
 
-// Squares of f32 cannot overflow in double, so the norm is finite exactly when every gradient is.
-double Session::gradient_norm() {
+// Of gradients that the update has not still to compute. Squares of f32 cannot overflow in double, so they are finite exactly when every
+// gradient is.
+double Session::gradient_squares() {
   each_updated_part([&](TensorPart& part) {
     const TensorMemory& tensor = tensors_[part.tensor];
     if (tensor.chain == kNone) part.squares = kernels_.f32->sum_of_squares(part.count, tensor.gradient + part.begin);
@@ -137,7 +145,7 @@ double Session::gradient_norm() {
   for (size_t c = 0; c < chains_.size(); ++c) {
     if (is_updated(program_.chains[c].weight)) sum += chain_squares_[c];
   }
-  return std::sqrt(sum);
+  return sum;
 }
 
 // In this order, since the later ones follow from the earlier ones.
@@ -150,30 +158,57 @@ std::string Session::name_non_finite() {
   return name.empty() ? "loss" : name;
 }
 
-void Session::update(const StepOptions& options, double norm) {
+TensorUpdate Session::tensor_update(size_t t, const AdamSettings& adam, float learning_rate, float gradient_scale) {
   const OptimizerSpec& o = options_.optimizer;
-  UpdateSettings common;
-  common.learning_rate = static_cast<float>(options.learning_rate);
-  common.clip_value = static_cast<float>(options_.clip_value);
-  if (options_.clip_norm > 0 && norm > options_.clip_norm) common.gradient_scale = static_cast<float>(options_.clip_norm / norm);
-  const AdamSettings adam = AdamSettings::of(o.beta1, o.beta2, static_cast<float>(o.epsilon), common.learning_rate, options.step);
+  const TensorMemory& tensor = tensors_[t];
+  UpdateSettings settings;
+  settings.learning_rate = learning_rate;
+  settings.clip_value = static_cast<float>(options_.clip_value);
+  settings.gradient_scale = gradient_scale;
+  settings.weight_decay = program_.tensors[t].weight_decay ? static_cast<float>(o.weight_decay) : 0;
+  settings.mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
+  settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
+  float* const weight = f32(static_cast<int>(t));
+  if (o.kind == OptimizerKind::sgd) {
+    return TensorUpdate::sgd(settings, static_cast<float>(o.momentum), o.nesterov, tensor.slots[0], weight);
+  }
+  return TensorUpdate::adam(settings, adam, o.kind == OptimizerKind::adamw, tensor.slots[0], tensor.slots[1], weight);
+}
+
+// Backward and update of the chains that take both in one pass. Returns the squares of their gradients.
+double Session::update_chains(const AdamSettings& adam, float learning_rate) {
+  each_chain([&](size_t c, void* workspace) {
+    if (!one_pass_[c]) return;
+    const TensorUpdate change = tensor_update(program_.chains[c].weight, adam, learning_rate, 1);
+    backward_chain(c, &change, workspace);
+  });
+  double squares = 0;
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    if (!one_pass_[c]) continue;
+    squares += chain_squares_[c];
+    const int centroids = program_.chains[c].centroids;
+    if (centroids != kNone && is_updated(centroids)) {
+      squares += sum_of_squares(program_.tensors[centroids].count, tensors_[centroids].gradient, context());
+    }
+  }
+  return squares;
+}
+
+double Session::update(const StepOptions& options, double squares) {
+  const OptimizerSpec& o = options_.optimizer;
+  const float rate = static_cast<float>(options.learning_rate);
+  const AdamSettings adam = AdamSettings::of(o.beta1, o.beta2, static_cast<float>(o.epsilon), rate, options.step);
+  const double norm = std::sqrt(squares + update_chains(adam, rate));
+  const float scale = options_.clip_norm > 0 && norm > options_.clip_norm ? static_cast<float>(options_.clip_norm / norm) : 1;
   each_updated_part([&](const TensorPart& part) {
     const TensorMemory& tensor = tensors_[part.tensor];
-    const TensorSpec& spec = program_.tensors[part.tensor];
-    UpdateSettings settings = common;
-    settings.weight_decay = spec.weight_decay ? static_cast<float>(o.weight_decay) : 0;
-    const uint8_t* const mask = tensor.chain == kNone ? nullptr : chains_[tensor.chain].mask;
-    settings.mask = mask == nullptr ? nullptr : mask + part.begin;
-    settings.masks_weight = tensor.chain != kNone && writes_back(tensor.chain);
-    const float* const gradient = tensor.gradient + part.begin;
-    float *const slot = tensor.slots[0] + part.begin, *const weight = f32(static_cast<int>(part.tensor)) + part.begin;
-    if (o.kind == OptimizerKind::sgd)
-      sgd_update(part.count, settings, static_cast<float>(o.momentum), o.nesterov, gradient, slot, weight, *kernels_.f32);
-    else
-      adam_update(part.count, settings, adam, o.kind == OptimizerKind::adamw, gradient, slot, tensor.slots[1] + part.begin, weight,
-                  *kernels_.f32);
-    if (std::isfinite(spec.minimum)) raise_to(static_cast<float>(spec.minimum), part.count, weight);
+    if (tensor.chain == kNone || !one_pass_[tensor.chain]) {
+      tensor_update(part.tensor, adam, rate, scale).piece(part.begin, part.count, tensor.gradient + part.begin, *kernels_.f32);
+    }
+    const double minimum = program_.tensors[part.tensor].minimum;
+    if (std::isfinite(minimum)) raise_to(static_cast<float>(minimum), part.count, f32(static_cast<int>(part.tensor)) + part.begin);
   });
+  return norm;
 }
 
 }  // namespace pcqat

@@ -10,12 +10,17 @@
 #include "ops/pool.h"
 #include "program/geometry.h"
 #include "program/session.h"
+#include "simd/product_kernels.h"
 
 namespace pcqat {
 
 void Session::plan_buffers(const std::vector<bool>& gradients) {
   const int end = plan_.last_step;
-  for (const WeightChain& chain : chains_) used_buffers_.push_back(plan_.arena.add(chain.size * sizeof(float), 0, end));
+  for (const WeightChain& chain : chains_) {
+    used_buffers_.push_back(plan_.arena.add(chain.size * sizeof(float), 0, end));
+    const bool has_table = chain.small_indices != nullptr && chain.k <= kTableCodes;
+    table_buffers_.push_back(has_table ? plan_.arena.add(kTableCodes * sizeof(float), 0, end) : kNone);
+  }
   ranges_.resize(program_.instructions.size());
   delayed_.resize(program_.instructions.size());
   norm_outputs_.resize(program_.instructions.size());

@@ -3,14 +3,17 @@
 // Any instruction set: the kernels one after the other, on pieces that stay in the first-level cache.
 void cluster_pieces(int64_t count, const ClusterBlock& b) {
   constexpr int64_t kPiece = 1024;
+  int32_t piece[kPiece];
   for (int64_t i = 0; i < count; i += kPiece) {
     const int64_t size = count - i < kPiece ? count - i : kPiece;
     const Source weights{b.weight + i, b.mask == nullptr ? nullptr : b.mask + i};
-    assign(1, size, weights, *b.book, b.indices + i);
-    const Source table{b.table, nullptr, b.indices + i, 0, b.book->k};
-    if (b.low != nullptr) extremes(1, size, {b.centroids, nullptr, b.indices + i, 0, b.book->k}, b.low, b.high);
+    int32_t* const indices = b.indices == nullptr ? piece : b.indices + i;
+    assign(1, size, weights, *b.book, indices);
+    const Source table{b.table, nullptr, indices, 0, b.book->k};
+    if (b.low != nullptr) extremes(1, size, {b.centroids, nullptr, indices, 0, b.book->k}, b.low, b.high);
     materialize(1, size, table, b.used + i);
     count_violations(1, size, b.used + i, weights.mask, table, b.violations);
+    for (int64_t j = 0; b.indices == nullptr && j < size; ++j) b.small_indices[i + j] = static_cast<uint8_t>(indices[j]);
   }
 }
 

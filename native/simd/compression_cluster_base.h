@@ -4,7 +4,7 @@
 // centroids are the extremes of the used centroids, because the nearest centroid never falls as w grows.
 struct ClusterPass {
   const ClusterBlock b;  // a copy, which no store can change
-  const bool stream;     // where both outputs reach a cache line's end together
+  const bool stream;     // where all that is streamed reaches a cache line's end together
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   __m512i largest = _mm512_setzero_si512();
   __m512 low = _mm512_set1_ps(__builtin_inff()), high = _mm512_set1_ps(-__builtin_inff());
@@ -12,9 +12,10 @@ struct ClusterPass {
 
   explicit ClusterPass(const ClusterBlock& block)
       : b(block),
-        stream(block.stream && ((reinterpret_cast<uintptr_t>(block.used) ^ reinterpret_cast<uintptr_t>(block.indices)) & 63) == 0) {}
+        stream(block.stream && (block.indices == nullptr ||
+                                ((reinterpret_cast<uintptr_t>(block.used) ^ reinterpret_cast<uintptr_t>(block.indices)) & 63) == 0)) {}
 
-  static constexpr int64_t kAhead = 256;  // weights
+  static constexpr int64_t kAhead = 1024;  // weights
 
   template <bool whole>
   __attribute__((always_inline)) __m128i mask_bytes(int64_t i, __mmask16 lanes) const {
@@ -54,13 +55,18 @@ struct ClusterPass {
       broken = _mm512_mask_ternarylogic_epi32(broken, _mm_testn_epi8_mask(bytes, bytes) & lanes, used, magnitude, kBoth);
     }
     last_index = _mm512_mask_max_epu32(last_index, lanes, last_index, index);
-    if (whole && stream) {
+    if (b.indices == nullptr && whole)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(b.small_indices + i), _mm512_maskz_cvtepi32_epi8(0xffff, index));
+    else if (b.indices == nullptr)
+      _mm512_mask_cvtepi32_storeu_epi8(b.small_indices + i, lanes, index);  // slow, but rare
+    else if (whole && stream)
       _mm512_stream_si512(reinterpret_cast<__m512i*>(b.indices + i), index);
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(b.used + i), used);
-    } else {
+    else
       _mm512_mask_storeu_epi32(b.indices + i, lanes, index);
+    if (whole && stream)
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(b.used + i), used);
+    else
       _mm512_mask_storeu_epi32(b.used + i, lanes, used);
-    }
   }
 
   // Calls whole(i, vectors) once and part(i, lanes) for what lies before and behind: streams write whole cache lines.

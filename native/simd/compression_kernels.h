@@ -82,8 +82,9 @@ struct ClusterBlock {
   const float* weight;
   const uint8_t* mask;  // null: none
   int32_t* indices;
-  float* used;  // table[indices[i]]
-  bool stream;  // writes past the cache
+  uint8_t* small_indices;  // of at most 256 centroids, where `indices` is null
+  float* used;             // table[indices[i]]
+  bool stream;             // writes past the cache
   // Widened to the smallest and largest centroid that is used. Null: not wanted.
   float* low;
   float* high;

@@ -132,13 +132,14 @@ void multiply(int64_t count, const float* a, const float* b, float* y) {
   for_vectors(count, [&](int64_t i, auto access) { access.store(y + i, access.load(a + i) * access.load(b + i)); });
 }
 
-bool all_finite(int64_t count, const float* x) {
+bool all_finite(int64_t count, float factor, const float* x) {
+  const Vec times = splat(factor);
   Vec seen[4] = {};  // 0 while every factor is finite, then NaN
   int64_t i = 0;
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
-    PCQAT_UNROLL for (int v = 0; v < 4; ++v) seen[v] = fma(load(x + i + v * kLanes), Vec{}, seen[v]);
+    PCQAT_UNROLL for (int v = 0; v < 4; ++v) seen[v] = fma(times * load(x + i + v * kLanes), Vec{}, seen[v]);
   }
-  for_vectors(count - i, [&](int64_t j, auto access) { seen[0] = fma(access.load(x + i + j), Vec{}, seen[0]); });
+  for_vectors(count - i, [&](int64_t j, auto access) { seen[0] = fma(times * access.load(x + i + j), Vec{}, seen[0]); });
   const Vec all = (seen[0] + seen[1]) + (seen[2] + seen[3]);
   for (int lane = 0; lane < kLanes; ++lane) {
     if (all[lane] != 0) return false;

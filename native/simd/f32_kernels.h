@@ -34,6 +34,7 @@ struct GemmBlock {
   // What is fetched into the cache meanwhile; without floats, nothing. Null: what follows a, and what follows c or, where a is a transpose,
   // b. A hint only: a processor may ignore it.
   Upcoming instead_of_a{}, instead_of_b{};
+  bool stream = false;  // write c past the cache, where lines of it are whole; a hint only
   // Products of codes only (simd/product_kernels.h): c = (sum - correction[j]) * scale[j], before the bias.
   const float* scale = nullptr;
   const int32_t* correction = nullptr;
@@ -153,7 +154,7 @@ struct F32Kernels {
   void (*unary_extremes)(int64_t count, const Unary& f, const float* x, float* y, float* low, float* high);
   // dx = dy f'(x) where f(x) is in the interval, else 0
   void (*unary_gradient)(int64_t count, const Unary& f, const float* x, const PassInterval& pass, const float* dy, float* dx);
-  bool (*all_finite)(int64_t count, const float* x);
+  bool (*all_finite)(int64_t count, float factor, const float* x);  // of factor * x
   double (*sum_of_squares)(int64_t count, const float* x);
 
   // mask: weight decay applies where 1; null: everywhere. With `masks_weight` the weight first becomes 0 where it is 0.

@@ -115,6 +115,7 @@ void gemm(const GemmBlock& block) {
       }
     }
   }
+  if (g.stream) finish_streaming();
 }
 
 }  // namespace

@@ -30,6 +30,20 @@ struct F32Product {
   }
 };
 
+// A whole line of the cache that nobody reads soon; finish_streaming() before another thread may.
+PCQAT_INLINE void store_past_cache(float* p, Vec v) {
+#if defined(__AVX512F__) && !defined(PCQAT_F32_SCALAR)
+  _mm512_stream_ps(p, v);
+#else
+  store(p, v);
+#endif
+}
+PCQAT_INLINE void finish_streaming() {
+#if defined(__AVX512F__) && !defined(PCQAT_F32_SCALAR)
+  _mm_sfence();
+#endif
+}
+
 // Memory that is fetched into the cache while a tile multiplies: a line at every step, `step` bytes apart.
 struct Stream {
   uintptr_t at = 0;
@@ -99,12 +113,17 @@ void tile(const GemmBlock& g, int64_t k, const float* a, const float* b, int64_t
     step(column);
   }
   const Vec low = splat(g.low), high = splat(g.high);
+  const bool stream = g.stream && last && ((reinterpret_cast<uintptr_t>(c) | static_cast<uintptr_t>(g.c_row) * sizeof(float)) & 63) == 0;
   const auto finish = [&](int v, auto access) PCQAT_INLINE_LAMBDA {
     const int64_t column = j + v * kLanes;
     const Vec offset = last && g.bias != nullptr ? access.load(g.bias + column) : Vec{};
     PCQAT_UNROLL for (int i = 0; i < R; ++i) {
       const Vec value = last ? clamp(Product::value(sum[i][v], g, column, access) + offset, low, high) : sum[i][v];
-      access.store(c + i * g.c_row + v * kLanes, value);
+      float* const to = c + i * g.c_row + v * kLanes;
+      if (stream && access.lanes() == kLanes)
+        store_past_cache(to, value);
+      else
+        access.store(to, value);
     }
   };
   PCQAT_UNROLL for (int v = 0; v < V - 1; ++v) finish(v, Whole{});

@@ -10,6 +10,7 @@ namespace pcqat {
 struct GemmBlock;  // simd/f32_kernels.h
 
 constexpr int64_t kPackedCodes = 128;
+constexpr int64_t kTableCodes = 64;
 
 // Activations as unsigned and weights as signed 8-bit codes, four along k in an element: exact sums in int32.
 struct CodeProduct {
@@ -20,6 +21,9 @@ struct CodeProduct {
   // as column panels one after the other, (k + 3) / 4 rows of `gemm_columns` elements each; sums[j] = Σ codes of column j.
   void (*pack)(int64_t k, int64_t n, const float* weight, const float* inverse_scale, int64_t first, int64_t width, uint32_t* panels,
                int32_t* sums);
+  // The same of a weight that is table[index], from a table of kTableCodes values with one scale; any width.
+  void (*pack_indices)(int64_t k, int64_t n, const uint8_t* indices, const float* table, float inverse_scale, int64_t first, int64_t width,
+                       uint32_t* panels, int32_t* sums);
   void (*gemm)(const GemmBlock& block);
 };
 

@@ -33,13 +33,31 @@ struct ClusterCase {
   }
 
   bool is_right(const Kernels& kernels, const std::vector<float>& w) const {
+    return is_right(kernels, w, false) && (book.size() > 256 || is_right(kernels, w, true));
+  }
+
+  bool is_right(const Kernels& kernels, const std::vector<float>& w, bool small) const {
     std::vector<int32_t> indices(w.size(), -1);
+    std::vector<uint8_t> small_indices(small ? w.size() : 0, 255);
     std::vector<float> used(w.size(), 7), low{0}, high{0};
     float lowest = 0, highest = 0;
     ChainViolations violations;
-    const ClusterBlock block{&prepared,      book.data(), book.data(), tree_values, pairs,       w.data(),   nullptr,
-                             indices.data(), used.data(), false,       low.data(),  high.data(), &violations};
+    const ClusterBlock block{&prepared,
+                             book.data(),
+                             book.data(),
+                             tree_values,
+                             pairs,
+                             w.data(),
+                             nullptr,
+                             small ? nullptr : indices.data(),
+                             small_indices.data(),
+                             used.data(),
+                             false,
+                             low.data(),
+                             high.data(),
+                             &violations};
     kernels.compression->cluster(static_cast<int64_t>(w.size()), block);
+    if (small) indices.assign(small_indices.begin(), small_indices.end());
     bool right = violations.zeros == 0 && violations.clusters == 0;
     for (size_t i = 0; i < w.size(); ++i) {
       right = right && indices[i] == nearest_exact(prepared, 0, w[i]) && used[i] == book[static_cast<size_t>(indices[i])];

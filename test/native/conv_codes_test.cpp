@@ -5,6 +5,7 @@
 #include "ops/conv.h"
 #include "ops/finish.h"
 #include "simd/kernels.h"
+#include "simd/product_kernels.h"
 
 namespace pcqat::test {
 
@@ -13,7 +14,9 @@ namespace {
 struct Operands {
   CodeOperands ranges;
   std::vector<float> x, kernel;
-  std::vector<double> exact;  // y before the bias
+  std::vector<float> table;      // with one scale and few codes: what the kernel consists of
+  std::vector<uint8_t> indices;  // of its elements
+  std::vector<double> exact;     // y before the bias
   std::vector<float> weight_max, weight_min;
 };
 
@@ -45,6 +48,12 @@ Operands operands_of(const ConvGeometry& g, int64_t rows, int bits, bool per_cha
     w_codes.push_back(code);
     o.kernel.push_back(static_cast<float>(code) * range.scale);
     if (i < g.out_c) scales.push_back(static_cast<double>(range.scale) * static_cast<double>(o.ranges.x.scale));
+  }
+  if (!per_channel && 2 * most < kTableCodes) {
+    for (int64_t i = 0; i < kTableCodes; ++i) o.table.push_back(0);
+    const NudgedRange range = nudge_range(o.weight_min[0], o.weight_max[0], bits, true);
+    for (int64_t code = -most; code <= most; ++code) o.table[static_cast<size_t>(code + most)] = static_cast<float>(code) * range.scale;
+    for (const int64_t code : w_codes) o.indices.push_back(static_cast<uint8_t>(code + most));
   }
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t pixel = 0; pixel < g.out_h * g.out_w; ++pixel) {
@@ -98,6 +107,19 @@ void run(Checks& checks, const ConvGeometry& g, int64_t rows, int bits, bool per
       else
         checks.check(y == first, what + ": threads");
     }
+    if (!o.table.empty()) {
+      CodeOperands by_index = o.ranges;
+      by_index.table = o.table.data();
+      by_index.indices = o.indices.data();
+      const std::vector<float> unread(o.kernel.size(), NAN);
+      const Outputs y = run_once(*tables[t], 2, conv2d_codes_workspace(g, 2), [&](const Context& context) {
+        Outputs out{std::vector<float>(o.exact.size())};
+        conv2d_forward_codes(g, rows, by_index, {o.x.data()}, unread.data(), bias.data(), Activation::none, out[0].data(), nullptr,
+                             context);
+        return out;
+      });
+      checks.check(y == first, what + ": by index");
+    }
     // Quantizing values on the grid again gives the same ones, so a batch norm that does nothing else may be left to the convolution.
     const std::vector<float> ones(static_cast<size_t>(g.in_c), 1.0f), zeros(ones.size(), 0.0f);
     const NormOutput norm{g.in_c, o.x.data(), ones.data(), zeros.data(), make_finish(Activation::none, &o.ranges.x), false};
@@ -140,6 +162,12 @@ void test_conv_codes(Checks& checks) {
   run(checks, pointwise(1, 1, 3, 9001), 2, 8, true, random);
   run(checks, {49, 10, 1, 25, 5, 20, 10, 4, 2, 2, 4, 1, 1, 1}, 3, 8, true, random);  // padded with the zero code
   run(checks, {9, 9, 3, 9, 9, 40, 3, 3, 1, 1, 1, 1, 1, 1}, 4, 2, false, random);
+  for (const int bits : {3, 6}) {
+    run(checks, pointwise(1, 1, 262, 1100), 8, bits, false, random);
+    run(checks, pointwise(5, 3, 67, 200), 20, bits, false, random);
+    run(checks, pointwise(2, 3, 5, 15), 2, bits, false, random);
+    run(checks, {9, 9, 3, 9, 9, 97, 3, 3, 1, 1, 1, 1, 1, 1}, 2, bits, false, random);
+  }
 }
 
 }  // namespace pcqat::test

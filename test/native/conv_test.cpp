@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "carver.h"
 #include "check.h"
@@ -224,12 +225,15 @@ void run(Checks& checks, const Case& c, Random& random) {
     return [&, bf16, delayed](const Context& context) {
       Outputs o{std::vector<float>(dx.size()), std::vector<float>(dk.size()), std::vector<float>(db.size())};
       std::vector<float> rows = gradient;
-      const ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
+      ConvGradients targets{o[0].data(), o[1].data(), o[2].data()};
+      double bound = std::numeric_limits<double>::infinity();
+      targets.kernel_bound = &bound;
       const bool rounds = bf16 && context.kernels.bf16_product != nullptr;
       if (c.depthwise)
         depthwise_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, context);
       else
         conv2d_backward(g, c.rows, {x.data()}, kernel.data(), {rows.data(), delayed, rows.data()}, targets, rounds, context);
+      checks.check(std::all_of(o[1].begin(), o[1].end(), [&](float d) { return std::fabs(d) <= bound; }), name + ": bound of the kernel");
       return o;
     };
   };
@@ -290,6 +294,39 @@ void run_random(Checks& checks, bool depthwise, uint64_t seed) {
   }
 }
 
+// A gradient of many weights is written past the cache where its rows are whole lines of it, to the same bytes.
+void run_streamed(Checks& checks, Random& random) {
+  const ConvGeometry g = geometry(1, 1, 1000, 1072, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0);
+  constexpr int64_t kRows = 3, kWeights = 1000 * 1072;
+  const std::vector<float> x = random.floats(kRows * g.in_c), dy = random.floats(kRows * g.out_c);
+  const Kernels* tables[kMostKernels];
+  const int count = supported_kernels(tables);
+  for (int t = 0; t < count; ++t) {
+    for (const bool bf16 : {false, tables[t]->bf16_product != nullptr}) {
+      std::vector<float> memory(kWeights + 32);
+      float* const aligned = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(memory.data()) + 63) & ~uintptr_t{63});
+      const auto gradient_at = [&](float* d_kernel) {
+        std::fill(memory.begin(), memory.end(), 7.0f);
+        return run_once(*tables[t], 2, conv2d_backward_workspace(g, kRows, bf16, 2), [&](const Context& context) {
+          conv2d_backward(g, kRows, {x.data()}, nullptr, {dy.data()}, {nullptr, d_kernel}, bf16, context);
+          return Outputs{std::vector<float>(d_kernel, d_kernel + kWeights)};
+        });
+      };
+      const Outputs streamed = gradient_at(aligned);
+      checks.check(streamed == gradient_at(aligned + 1), std::string("gradient past the cache on ") + tables[t]->isa);
+      double worst = 0;
+      for (int64_t i = 0; i < kWeights; ++i) {
+        double sum = 0;
+        for (int64_t row = 0; row < kRows; ++row) {
+          sum += static_cast<double>(x[row * g.in_c + i / g.out_c]) * static_cast<double>(dy[row * g.out_c + i % g.out_c]);
+        }
+        worst = std::max(worst, std::fabs(sum - static_cast<double>(streamed[0][i])));
+      }
+      checks.check(worst <= (bf16 ? 0.03 : 1e-6), std::string("gradient of many weights on ") + tables[t]->isa);
+    }
+  }
+}
+
 }  // namespace
 
 void test_conv(Checks& checks) {
@@ -323,6 +360,7 @@ void test_conv(Checks& checks) {
   run(checks, {geometry(10, 3, 2, 20, 3, 8, 1, 1, 1, 1, 2, 2, 9, 9), 3, false}, random);
   run(checks, {geometry(5, 4, 2, 3, 3, 6, 1000000000, 1000000000, 1, 1, 1, 1, 1, 1), 2, false}, random);
   run_random(checks, false, 2);
+  run_streamed(checks, random);
 }
 
 void test_depthwise(Checks& checks) {

@@ -134,7 +134,14 @@ void run_checks_and_sums(Checks& checks, Random& random) {
           with[size - 1] = bad;
           checks.check(find_non_finite(size, with.data(), context) == at, "find_non_finite: first" + name);
         }
+        checks.check(!is_within(1e18f, size, x.data(), context), "is_within: too large" + name);
         x[0] = 1;
+        checks.check(is_within(1e18f, size, x.data(), context), "is_within: small" + name);
+        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(), -1.1e18f}) {
+          std::vector<float> with(x);
+          with[random.between(0, size - 1)] = bad;
+          checks.check(!is_within(1e18f, size, with.data(), context), "is_within: not" + name);
+        }
         double small =
             sum - static_cast<double>(std::numeric_limits<float>::max()) * static_cast<double>(std::numeric_limits<float>::max());
         small = 0;

@@ -64,8 +64,8 @@ void run_adam(Checks& checks, const Case& c, Random& random) {
       "adam " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.second, d.weight};
-        adam_update(c.count, settings_of(c, d), adam, c.flag, d.gradient.data(), o[0].data(), o[1].data(), o[2].data(),
-                    *context.kernels.f32);
+        TensorUpdate::adam(settings_of(c, d), adam, c.flag, o[0].data(), o[1].data(), o[2].data())
+            .piece(0, c.count, d.gradient.data(), *context.kernels.f32);
         return o;
       },
       {m, v, w});
@@ -88,7 +88,8 @@ void run_sgd(Checks& checks, const Case& c, Random& random) {
       "sgd " + std::to_string(c.count), [](int) { return size_t{0}; },
       [&](const Context& context) {
         Outputs o{d.first, d.weight};
-        sgd_update(c.count, settings_of(c, d), 0.9f, c.flag, d.gradient.data(), o[0].data(), o[1].data(), *context.kernels.f32);
+        TensorUpdate::sgd(settings_of(c, d), 0.9f, c.flag, o[0].data(), o[1].data())
+            .piece(0, c.count, d.gradient.data(), *context.kernels.f32);
         return o;
       },
       {velocity, w});

@@ -19,6 +19,12 @@ describe('Session rejects', () => {
     expectCode(() => session.setTensor(id('conv'), [1] as unknown as Float32Array), 'ERR_DTYPE');
     expectCode(() => session.setTensor(id('mask'), new Float32Array(36)), 'ERR_DTYPE', /must be a Uint8Array/);
     expectCode(() => session.setTensor(id('mask'), new Uint8Array(36).fill(2, 7, 8)), 'ERR_OPTION', /Element 7 of the tensor 'mask' is 2/);
+    for (const bad of [-1, 4, 256]) {
+      const indices = new Int32Array(36).fill(3).fill(bad, 5, 6);
+      expectCode(() => session.setTensor(id('indices'), indices), 'ERR_OPTION', new RegExp(`Element 5 of the tensor 'indices' is ${bad}`));
+    }
+    session.setTensor(id('indices'), new Int32Array(36).fill(3));
+    expect([...session.getTensor(id('indices'))]).to.deep.equal(Array.from({ length: 36 }, () => 3));
     expectCode(() => session.setTensor(id('zero'), Int32Array.of(4)), 'ERR_OPTION', /tensor 'zero' is 4/);
     expectCode(() => session.setTensor(id('zero'), Int32Array.of(-2)), 'ERR_OPTION', /is -2/);
     for (const bad of [NaN, Infinity]) {

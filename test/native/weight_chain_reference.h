@@ -31,6 +31,8 @@ struct ChainState {
   std::vector<float> weight, centroids, used, min, max;
   std::vector<uint8_t> mask;
   std::vector<int32_t> indices, zero_index;
+  std::vector<uint8_t> small_indices;
+  std::vector<float> table;
 };
 
 inline float quantize_element(float x, const NudgedRange& r, bool multiply) {

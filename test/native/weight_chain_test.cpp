@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "check.h"
+#include "optim/optimizer.h"
 #include "weight_chain_reference.h"
 
 namespace pcqat::test {
@@ -41,7 +42,7 @@ ChainState make_state(Random& random, const ChainOptions& o, int64_t rows, int64
   return s;
 }
 
-WeightChain bind(ChainState& s, const ChainOptions& o) {
+WeightChain bind(ChainState& s, const ChainOptions& o, bool small_indices) {
   WeightChain c;
   c.size = s.rows * s.channels;
   c.channels = s.channels;
@@ -63,6 +64,13 @@ WeightChain bind(ChainState& s, const ChainOptions& o) {
     c.max = s.max.data();
     c.range_per_channel = o.range == ChainOptions::channel_range;
     c.rule = o.rule;
+  }
+  if (small_indices && takes_small_indices(c)) {
+    s.small_indices.assign(s.indices.size(), 255);
+    c.small_indices = s.small_indices.data();
+    s.table.assign(static_cast<size_t>(c.k), 7);
+    c.table = s.table.data();
+    c.indices = nullptr;
   }
   return c;
 }
@@ -103,22 +111,29 @@ class Harness {
       for (const auto& pool : pools_) {
         const std::string what = describe(o, rows, channels) + " on " + kernels->isa + ", " + std::to_string(pool->threads()) + " threads";
         ChainState s = start;
-        const WeightChain chain = bind(s, o);
+        const WeightChain chain = bind(s, o, pool->threads() != 2);
         const size_t bytes = (weight_chain_workspace(chain, pool->threads()) + 127) / 64 * 64;
         const std::unique_ptr<void, decltype(&std::free)> workspace(std::aligned_alloc(64, bytes), &std::free);
         std::memset(workspace.get(), 0xff, bytes);
         const ChainViolations found = weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
         checks_.check(found.zeros == nonzero && found.clusters == 0, what + ": masked weights that are not 0");
-        const bool forward = same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) &&
+        const auto found_indices = [&] {
+          return chain.small_indices == nullptr ? s.indices : std::vector<int32_t>(s.small_indices.begin(), s.small_indices.end());
+        };
+        const bool forward = same(s.used, expected.used) && found_indices() == expected.indices && same(s.min, expected.min) &&
                              same(s.max, expected.max) && same(s.weight, start.weight) && same(s.centroids, expected.centroids);
         checks_.check(forward, what + ": forward");
+        bool entries = true;
+        for (size_t i = 0; i < s.small_indices.size(); ++i) entries = entries && s.table[s.small_indices[i]] == s.used[i];
+        checks_.check(entries, what + ": used weights are entries of the table");
         if (o.rule.update == RangeUpdate::last_value || o.rule.update == RangeUpdate::none) {
           // A second time, when the range is as last time.
           std::fill(s.used.begin(), s.used.end(), 7.0f);
           std::fill(s.indices.begin(), s.indices.end(), -1);
+          std::fill(s.small_indices.begin(), s.small_indices.end(), uint8_t{255});
           weight_chain_forward(chain, o.training, workspace.get(), *kernels, *pool);
           checks_.check(
-              same(s.used, expected.used) && s.indices == expected.indices && same(s.min, expected.min) && same(s.max, expected.max),
+              same(s.used, expected.used) && found_indices() == expected.indices && same(s.min, expected.min) && same(s.max, expected.max),
               what + ": forward again");
         }
 
@@ -139,11 +154,38 @@ class Harness {
         checks_.check(close, what + ": gradient of the centroids");
         if (first_sums.empty()) first_sums = sums;
         checks_.check(same(sums, first_sums), what + ": the same bits everywhere");
+        check_one_pass(what, chain, d_used, d_weight, sums, squares, Context{*kernels, *pool, workspace.get()});
       }
     }
   }
 
  private:
+  // The optimizer in the backward pass moves weight and slots as it does by the gradient that two passes leave in memory.
+  void check_one_pass(const std::string& what, const WeightChain& chain, std::vector<float> d_used, const std::vector<float>& d_weight,
+                      const std::vector<float>& d_centroids, double squares, const Context& context) {
+    const std::vector<float> weight(chain.weight, chain.weight + chain.size), zeros(weight.size());
+    UpdateSettings settings{0.01f};
+    settings.mask = chain.mask;
+    settings.masks_weight = chain.mask != nullptr;
+    for (const bool sgd : {false, true}) {
+      const auto update_of = [&](std::vector<std::vector<float>>& state) {
+        return sgd ? TensorUpdate::sgd(settings, 0.9f, true, state[0].data(), state[2].data())
+                   : TensorUpdate::adam(settings, AdamSettings::of(0.9, 0.999, 1e-7f, settings.learning_rate, 1), false, state[0].data(),
+                                        state[1].data(), state[2].data());
+      };
+      std::vector<std::vector<float>> expected{zeros, zeros, weight}, state = expected;
+      update_of(expected).piece(0, chain.size, d_weight.data(), *context.kernels.f32);
+      WeightChain moved = chain;
+      moved.weight = state[2].data();
+      const TensorUpdate update = update_of(state);
+      std::vector<float> gradient = d_used, sums(d_centroids.size(), 3);
+      const double found = weight_chain_backward(moved, gradient.data(), gradient.data(), sums.data(), context.workspace, context.kernels,
+                                                 context.pool, &update);
+      checks_.check(state == expected && same(sums, d_centroids) && std::memcmp(&found, &squares, sizeof found) == 0,
+                    what + ": one pass with " + (sgd ? "sgd" : "adam"));
+    }
+  }
+
   Checks& checks_;
   std::vector<const Kernels*> tables_;
   std::vector<std::unique_ptr<ThreadPool>> pools_;

@@ -21,7 +21,7 @@ struct U8S8Product {
   }
 };
 
-PCQAT_INLINE __m512i codes(Vec v, Vec inverse_scale) { return _mm512_cvtps_epi32(static_cast<__m512>(v * inverse_scale)); }
+PCQAT_INLINE __m512i codes(Vec v, Vec inverse_scale) { return _mm512_maskz_cvtps_epi32(0xffff, static_cast<__m512>(v * inverse_scale)); }
 
 bool encode(int64_t rows, int64_t k, const float* x, float inverse_scale, float zero_code, uint32_t* out) {
   const int64_t row_bytes = (k + 3) / 4 * 4;
@@ -85,10 +85,80 @@ void pack(int64_t k, int64_t n, const float* weight, const float* inverse_scale,
   for (int64_t v = 0; v < vectors; ++v) _mm512_mask_storeu_epi32(sums + column + v * kLanes, lanes[v], sum[v]);
 }
 
+// 64 bytes of a table of kTableCodes bytes, which lies in four registers, each repeated in every 128-bit lane.
+struct CodeTable {
+  __m512i part[kTableCodes / 16];
+
+  CodeTable(const float* table, float inverse_scale) {
+    const __m512i byte = _mm512_set1_epi32(255);
+    for (int p = 0; p < kTableCodes / 16; ++p) {
+      const __m512i values = _mm512_and_si512(codes(load(table + 16 * p), splat(inverse_scale)), byte);
+      part[p] = _mm512_maskz_broadcast_i32x4(0xffff, _mm512_maskz_cvtepi32_epi8(0xffff, values));
+    }
+  }
+
+  template <int parts>
+  PCQAT_INLINE __m512i look_up(__m512i index) const {
+    __m512i found = _mm512_shuffle_epi8(part[0], index);
+    PCQAT_UNROLL for (int p = 1; p < parts; ++p) {
+      const __m512i first = _mm512_set1_epi8(static_cast<char>(16 * p));
+      found = _mm512_mask_shuffle_epi8(found, _mm512_cmpge_epu8_mask(index, first), part[p], index);
+    }
+    return found;
+  }
+};
+
+// r[i] = the dwords of columns 16 i to 16 i + 15, whose bytes are those of four rows.
+PCQAT_INLINE void interleave_rows(__m512i* r) {
+  const __m512i a = _mm512_unpacklo_epi8(r[0], r[1]), b = _mm512_unpackhi_epi8(r[0], r[1]);
+  const __m512i c = _mm512_unpacklo_epi8(r[2], r[3]), d = _mm512_unpackhi_epi8(r[2], r[3]);
+  // Lane i holds columns 16 i to 16 i + 3, and so on.
+  const __m512i x0 = _mm512_unpacklo_epi16(a, c), x1 = _mm512_unpackhi_epi16(a, c);
+  const __m512i x2 = _mm512_unpacklo_epi16(b, d), x3 = _mm512_unpackhi_epi16(b, d);
+  const __m512i front0 = _mm512_maskz_shuffle_i32x4(0xffff, x0, x1, 0x44), back0 = _mm512_maskz_shuffle_i32x4(0xffff, x0, x1, 0xee);
+  const __m512i front1 = _mm512_maskz_shuffle_i32x4(0xffff, x2, x3, 0x44), back1 = _mm512_maskz_shuffle_i32x4(0xffff, x2, x3, 0xee);
+  r[0] = _mm512_maskz_shuffle_i32x4(0xffff, front0, front1, 0x88);
+  r[1] = _mm512_maskz_shuffle_i32x4(0xffff, front0, front1, 0xdd);
+  r[2] = _mm512_maskz_shuffle_i32x4(0xffff, back0, back1, 0x88);
+  r[3] = _mm512_maskz_shuffle_i32x4(0xffff, back0, back1, 0xdd);
+}
+
+void pack_indices(int64_t k, int64_t n, const uint8_t* indices, const float* table, float inverse_scale, int64_t column, int64_t width,
+                  uint32_t* panels, int32_t* sums) {
+  constexpr int64_t kAhead = 16;  // rows
+  const CodeTable codes_of(table, inverse_scale);
+  const __m512i ones = _mm512_set1_epi8(1);
+  const int64_t panel = (k + 3) / 4 * kColumns, padded = (width + kColumns - 1) / kColumns * kColumns;
+  for (int64_t j = 0; j < width; ++j) sums[column + j] = 0;
+  for (int64_t l = 0; l < k; l += 4) {
+    for (int64_t j = 0; j < width; j += 64) {
+      const uint8_t* from = indices + l * n + column + j;
+      const __mmask64 there = width - j >= 64 ? ~__mmask64{0} : (__mmask64{1} << (width - j)) - 1;
+      __m512i rows[4];
+      PCQAT_UNROLL for (int t = 0; t < 4; ++t, from += n) {
+        rows[t] = _mm512_setzero_si512();
+        if (l + t >= k) continue;
+        __builtin_prefetch(from + kAhead * n);
+        rows[t] = _mm512_maskz_mov_epi8(there, codes_of.look_up<kTableCodes / 16>(_mm512_maskz_loadu_epi8(there, from)));
+      }
+      interleave_rows(rows);
+      PCQAT_UNROLL for (int v = 0; v < 4; ++v) {
+        const int64_t at = j + 16 * v;
+        if (at >= padded) break;
+        _mm512_storeu_si512(panels + at / kColumns * panel + l / 4 * kColumns + at % kColumns, rows[v]);
+        const __mmask16 lanes = width - at >= 16 ? 0xffff : width > at ? first(width - at) : 0;
+        int32_t* sum = sums + column + at;
+        _mm512_mask_storeu_epi32(sum, lanes, _mm512_dpbusd_epi32(_mm512_maskz_loadu_epi32(lanes, sum), ones, rows[v]));
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace avx512vnni
 
 extern const CodeProduct code_product_avx512vnni;
-const CodeProduct code_product_avx512vnni{avx512vnni::encode, avx512vnni::pack, avx512vnni::gemm<avx512vnni::U8S8Product>};
+const CodeProduct code_product_avx512vnni{avx512vnni::encode, avx512vnni::pack, avx512vnni::pack_indices,
+                                          avx512vnni::gemm<avx512vnni::U8S8Product>};
 
 }  // namespace pcqat
