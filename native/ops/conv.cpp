@@ -66,16 +66,16 @@ void conv2d_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x, co
   const LayerInput input = settle_patches(g, rows, x, context);
   const int64_t block = block_pixels(g);
   if (reads_in_place(g)) {
-    const Chunks chunks =
-        chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1, 1, kTwoChunksProducts / (size * out * g.out_w) + 1)
-            .of(g.out_w);
+    const Chunks chunks = chunks_of(rows * g.out_h, kChunkProducts / (size * out * g.out_w) + 1, 1,
+                                    cuts_in_two(statistics, kTwoChunksProducts / (size * out * g.out_w) + 1))
+                              .of(g.out_w);
     write_output(chunks, kRowsInPlace * g.out_w, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
       conv_rows(g, first / g.out_w, count / g.out_w, input.x, b, bias, activation, memory.values + worker * block * size, y, kernels);
     });
     return;
   }
-  const Chunks chunks =
-      chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), kernels.gemm_rows, kTwoChunksProducts / (size * out) + 1);
+  const Chunks chunks = chunks_of(pixels, std::min(block, kChunkProducts / (size * out) + 1), kernels.gemm_rows,
+                                  cuts_in_two(statistics, kTwoChunksProducts / (size * out) + 1));
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     float* const computed = memory.values + worker * block * size;
     const float* values = patch_rows(g, input, first, count, computed, context.kernels);

@@ -157,7 +157,7 @@ void conv2d_forward_codes(const ConvGeometry& g, int64_t rows, const CodeOperand
   context.pool.parallel_for(
       columns.count, [&](int64_t chunk) { pack_codes(g, operands, kernel, columns.begin(chunk), columns.length(chunk), memory, context); });
   const Chunks chunks = chunks_of(pixels, std::min(block, kChunkCodeProducts / (size * out) + 1), context.kernels.f32->gemm_rows,
-                                  kTwoChunksProducts / (size * out) + 1);
+                                  cuts_in_two(statistics, kTwoChunksProducts / (size * out) + 1));
   write_output(chunks, block, out, y, statistics, context, [&](int64_t first, int64_t count, int worker) {
     uint32_t* codes = memory.codes + worker * block * k;
     float* target = y + first * out;

@@ -63,7 +63,8 @@ void depthwise_forward(const ConvGeometry& g, int64_t rows, const LayerInput& x,
   const LayerInput input = repeat_channels(g, rows, x, memory.repeated, context);
   const float* const memory_of_x = input.delayed == nullptr ? input.x : input.delayed->x;
   const int64_t in_line = g.in_w * g.out_c, out_line = g.out_w * g.out_c;
-  const Chunks chunks = chunks_of(rows * g.out_h, kChunkElements / out_line + 1, 1, kTwoChunksElements / out_line + 1);
+  const Chunks chunks =
+      chunks_of(rows * g.out_h, kChunkElements / out_line + 1, 1, cuts_in_two(statistics, kTwoChunksElements / out_line + 1));
   if (statistics != nullptr) statistics->chunks = chunks.of(g.out_w);
   context.pool.parallel_for(chunks.count, [&](int64_t chunk, int worker) {
     LineBuffer in(layout, memory.lines + worker * most_lines * layout.floats(), most_lines, memory.has_edges[worker]);

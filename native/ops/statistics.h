@@ -1,6 +1,8 @@
 // Batch statistics of a layer's output, taken block by block while the layer computes it.
 #pragma once
 
+#include <limits>
+
 #include "carver.h"
 #include "ops/chunks.h"
 #include "ops/common.h"
@@ -35,6 +37,12 @@ struct OutputStatistics {
                                {sum + at, squares + at, low + at, high + at});
   }
 };
+
+// `items` of a small batch from which a layer cuts it in two: in training only, whose threads are awake, with layers before and after it.
+// To wake one for a single image takes as long as the image.
+inline int64_t cuts_in_two(const OutputStatistics* statistics, int64_t items) {
+  return statistics == nullptr ? std::numeric_limits<int64_t>::max() : items;
+}
 
 // Computes an output of `channels` per row: write(first, count, worker) for blocks of at most `block` rows, chunk by chunk. With
 // `statistics` its sums are taken of each block while it is in the cache, and its chunks are set.
