@@ -38,6 +38,9 @@ function sessionOptions(settings: FitSettings): ModelSessionOptions {
  * As Keras' `fit`: data are shuffled each epoch, the last partial batch is kept, loss and accuracy are averages over the epoch, and
  * each call starts the optimizer afresh (unless `start` continues an earlier call).
  *
+ * Steps run on threads of their own. Those shorter than a millisecond run on the calling one, which turns to other events every few
+ * milliseconds, unless several models train at once.
+ *
  * However training ends, the model is as after the last finished step. When `signal` aborts, the promise rejects with its reason
  * after `onInterrupt` was called.
  *
