@@ -36,7 +36,7 @@ export interface InferenceResult {
 
 const BATCHES = [1, 64];
 /** Images of a batch are not measured together beyond this many input values: a call would take seconds in the slowest rival. */
-const MOST_VALUES = 5e6;
+const MOST_VALUES = 1e7;
 /** A turn repeats short calls for about this long. */
 const TURN_MS = 50;
 /** TFLite's threads spin for up to 2 ms after a call. */
