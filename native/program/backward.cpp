@@ -3,7 +3,6 @@
 #include <cstring>
 #include <limits>
 
-#include "compression/functions.h"
 #include "ops/concat.h"
 #include "ops/conv.h"
 #include "ops/conv_transpose.h"
@@ -261,48 +260,6 @@ void Session::backward_concat(size_t index, const float* dy) {
     give_gradient(index, o, [&](float* d) { take_channels(pixels, width, dy, first, channels, d, context()); });
     first += width;
   }
-}
-
-// From the gradients of the used weights to those of the stored weights and centroids, unless the update will do that.
-void Session::backward_chains(bool update) {
-  for (size_t c = 0; c < chains_.size(); ++c) {
-    chain_squares_[c] = 0;
-    one_pass_[c] = update && fits_one_pass(c);
-  }
-  each_chain([&](size_t c, void* workspace) {
-    if (tensors_[program_.chains[c].weight].gradient_written && !one_pass_[c]) backward_chain(c, nullptr, workspace);
-  });
-}
-
-// No weight may move before it is known that the step will not be undone, nor before clipping knows the norm.
-bool Session::fits_one_pass(size_t chain) {
-  // Neither the sum of so many gradients nor their squares can overflow.
-  constexpr float kLargest = 1e18f;
-  const int weight = program_.chains[chain].weight;
-  const TensorMemory& tensor = tensors_[weight];
-  if (!is_updated(weight) || !may_take_one_pass(tensor)) return false;
-  return tensor.gradient_bound <= kLargest || is_within(kLargest, program_.tensors[weight].count, tensor.gradient, context());
-}
-
-void Session::backward_chain(size_t chain, const TensorUpdate* update, void* workspace) {
-  const WeightChainSpec& spec = program_.chains[chain];
-  float* const gradient = tensors_[spec.weight].gradient;
-  float* d_centroids = nullptr;
-  if (spec.centroids != kNone) {
-    TensorMemory& centroids = tensors_[spec.centroids];
-    d_centroids = centroids.gradient != nullptr ? centroids.gradient : arena_f32(scratch_[0]);
-    centroids.gradient_written = true;
-  }
-  chain_squares_[chain] = weight_chain_backward(chains_[chain], gradient, gradient, d_centroids, workspace, kernels_, pool_, update);
-}
-
-// A backward pass that goes with the update leaves it out.
-void Session::mask_gradient(size_t chain) {
-  const WeightChain& c = chains_[chain];
-  if (one_pass_[chain] && c.mask != nullptr && c.mask_gradient) {
-    apply_mask(kernels_, c.size, c.mask, tensors_[program_.chains[chain].weight].gradient);
-  }
-  one_pass_[chain] = false;
 }
 
 }  // namespace pcqat

@@ -48,27 +48,6 @@ void Session::check_finite_rows(const char* what, const float* data, int64_t wid
                                     std::to_string(bad % width) + ".");
 }
 
-Violation Session::run_chains(bool training) {
-  Violation first;
-  if (!training && !chains_dirty_) return first;
-  each_chain(
-      [&](size_t i, void* workspace) { chain_violations_[i] = weight_chain_forward(chains_[i], training, workspace, kernels_, pool_); });
-  for (size_t i = 0; i < chains_.size(); ++i) {
-    const ChainViolations& found = chain_violations_[i];
-    if (first.chain != kNone || found.zeros + found.clusters == 0) continue;
-    const bool zeros = found.zeros > 0;
-    first = {static_cast<int>(i), zeros, zeros ? found.zeros : found.clusters};
-  }
-  chains_dirty_ = training || first.chain != kNone;
-  return first;
-}
-
-bool Session::is_genuine(const Violation& violation) {
-  if (violation.chain == kNone) return false;
-  const WeightChain& chain = chains_[violation.chain];
-  return is_finite(chain.size, chain.used);
-}
-
 ActivationQuant Session::activation_quant(const FakeQuantSpec& spec, const ForwardOptions& options) const {
   ActivationQuant quant;
   const bool observe = options.mode == ForwardMode::observe;

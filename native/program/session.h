@@ -172,24 +172,6 @@ class Session {
 
   // forward.cpp
   void check_finite_rows(const char* what, const float* data, int64_t width);
-  // body(chain, workspace) for all chains: small ones in one parallel region, the others, which have regions of their own, one by one.
-  template <typename Body>
-  void each_chain(Body&& body) {
-    for (size_t c = 0; c < chains_.size(); ++c) {
-      if (!is_small(c)) body(c, arena_data(workspace_));
-    }
-    pool_.parallel_for(static_cast<int64_t>(small_chains_.size()),
-                       [&](int64_t i, int worker) { body(small_chains_[i], arena_data(workspace_) + worker * small_chain_workspace_); });
-  }
-  // Gradients of centroids that nobody learns share memory, so those chains run one by one too.
-  bool is_small(size_t chain) const {
-    const int centroids = program_.chains[chain].centroids;
-    return runs_alone(chains_[chain]) && (centroids == kNone || !options_.training || program_.tensors[centroids].trainable);
-  }
-  // Returns the first chain that breaks its promise.
-  Violation run_chains(bool training);
-  // Values that are not finite break promises too; those are for the checks of the layers to report.
-  bool is_genuine(const Violation& violation);
   void run_instruction(size_t index, const ForwardOptions& options);
   void run_conv(size_t index, const ForwardOptions& options);
   // The input of a convolution, whose rows it may have to compute.
@@ -221,12 +203,6 @@ class Session {
   void backward_add(size_t index, const float* dy);
   void backward_multiply(size_t index, const float* dy);
   void backward_concat(size_t index, const float* dy);
-  void backward_chains(bool update);
-  // Clipping by the norm needs it before the update.
-  bool may_take_one_pass(const TensorMemory& weight) const { return weight.chain != kNone && options_.clip_norm == 0; }
-  bool fits_one_pass(size_t chain);
-  void backward_chain(size_t chain, const TensorUpdate* update, void* workspace);
-  void mask_gradient(size_t chain);
   template <typename Write>
   void give_gradient(size_t index, size_t operand_index, Write&& write);
   template <typename Write>
@@ -235,6 +211,26 @@ class Session {
   }
   template <typename Write>
   void give_parameter_gradients(int first, int second, Write&& write);
+
+  // chains.cpp
+  // Gradients of centroids that nobody learns share memory, so those chains run one by one too.
+  bool is_small(size_t chain) const {
+    const int centroids = program_.chains[chain].centroids;
+    return runs_alone(chains_[chain]) && (centroids == kNone || !options_.training || program_.tensors[centroids].trainable);
+  }
+  template <typename Body>
+  void each_chain(Body&& body);
+  // Returns the first chain that breaks its promise.
+  Violation run_chains(bool training);
+  // Values that are not finite break promises too; those are for the checks of the layers to report.
+  bool is_genuine(const Violation& violation);
+  void backward_chains(bool update);
+  // Clipping by the norm needs it before the update.
+  bool may_take_one_pass(const TensorMemory& weight) const { return weight.chain != kNone && options_.clip_norm == 0; }
+  bool fits_one_pass(size_t chain);
+  void backward_chain(size_t chain, const TensorUpdate* update, void* workspace);
+  double update_chains(const AdamSettings& adam, float learning_rate);
+  void mask_gradient(size_t chain);
 
   // update.cpp
   void check_targets();
@@ -250,7 +246,6 @@ class Session {
   double gradient_squares();
   std::string name_non_finite();
   TensorUpdate tensor_update(size_t tensor, const AdamSettings& adam, float learning_rate, float gradient_scale);
-  double update_chains(const AdamSettings& adam, float learning_rate);
   // Returns the norm of the gradients, whose squares are those that are known already.
   double update(const StepOptions& options, double squares);
 

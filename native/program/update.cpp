@@ -5,7 +5,6 @@
 #include "compression/functions.h"
 #include "error.h"
 #include "ops/chunks.h"
-#include "ops/elementwise.h"
 #include "ops/loss.h"
 #include "optim/optimizer.h"
 #include "program/session.h"
@@ -173,25 +172,6 @@ TensorUpdate Session::tensor_update(size_t t, const AdamSettings& adam, float le
     return TensorUpdate::sgd(settings, static_cast<float>(o.momentum), o.nesterov, tensor.slots[0], weight);
   }
   return TensorUpdate::adam(settings, adam, o.kind == OptimizerKind::adamw, tensor.slots[0], tensor.slots[1], weight);
-}
-
-// Backward and update of the chains that take both in one pass. Returns the squares of their gradients.
-double Session::update_chains(const AdamSettings& adam, float learning_rate) {
-  each_chain([&](size_t c, void* workspace) {
-    if (!one_pass_[c]) return;
-    const TensorUpdate change = tensor_update(program_.chains[c].weight, adam, learning_rate, 1);
-    backward_chain(c, &change, workspace);
-  });
-  double squares = 0;
-  for (size_t c = 0; c < chains_.size(); ++c) {
-    if (!one_pass_[c]) continue;
-    squares += chain_squares_[c];
-    const int centroids = program_.chains[c].centroids;
-    if (centroids != kNone && is_updated(centroids)) {
-      squares += sum_of_squares(program_.tensors[centroids].count, tensors_[centroids].gradient, context());
-    }
-  }
-  return squares;
 }
 
 double Session::update(const StepOptions& options, double squares) {
