@@ -6,21 +6,12 @@
 
 #include "carver.h"
 #include "check.h"
+#include "norm_sums.h"
 #include "ops/statistics.h"
 
 namespace pcqat::test {
 
 namespace {
-
-struct Sum {
-  double value = 0, magnitude = 0;
-  int terms = 0;
-  void add(double a, double b) {
-    value += a * b;
-    magnitude += a * b < 0 ? -a * b : a * b;
-    ++terms;
-  }
-};
 
 Expected expected_of(const std::vector<Sum>& sums) {
   Expected expected;
@@ -126,9 +117,8 @@ void run_after_norm(Checks& checks, const Case& c, const std::string& name, size
   const Kernels& kernels = *find_kernels(nullptr);
   norm_output_rows(norm, 0, pixels, there.data(), kernels);
   std::vector<double> gradients(static_cast<size_t>(kMaxChunks * g.in_c)), products = gradients;
-  const NormSums sums{g.in_c, norm_x.data(),    &constants[0],  &constants[g.in_c], &constants[2 * g.in_c], {-0.6f, 0.4f},
-                      0,      gradients.data(), products.data()};
-  NormSums taken = sums;
+  NormSums taken{g.in_c, norm_x.data(),    &constants[0],  &constants[g.in_c], &constants[2 * g.in_c], {-0.6f, 0.4f},
+                 0,      gradients.data(), products.data()};
   const auto pass = [&](const LayerInput& x, NormSums* wanted) {
     return run_once(kernels, 2, workspace, [&](const Context& context) {
       Outputs o{std::vector<float>(dy.size()), std::vector<float>(norm_x.size()), std::vector<float>(kernel.size())};
@@ -146,24 +136,7 @@ void run_after_norm(Checks& checks, const Case& c, const std::string& name, size
   const Outputs late = pass({nullptr, &norm, settled.data()}, &taken);
   checks.check(late == pass({there.data()}, nullptr), name + ": a delayed input gives other bytes");
   if (c.depthwise && g.in_c != g.out_c) return checks.check(taken.chunks == 0, name + ": sums of repeated channels");
-  bool same = taken.chunks > 0;
-  for (int64_t channel = 0; channel < g.in_c; ++channel) {
-    Sum gradient, product;
-    for (int64_t i = channel; i < in_size; i += g.in_c) {
-      const float v = std::fma(norm_x[i], constants[channel], constants[g.in_c + channel]);
-      const double passed = v >= sums.pass.low && v <= sums.pass.high ? static_cast<double>(late[1][i]) : 0;
-      gradient.add(passed, 1);
-      product.add(passed, static_cast<double>(norm_x[i]) - static_cast<double>(constants[2 * g.in_c + channel]));
-    }
-    double found[2] = {0, 0};
-    for (int64_t chunk = 0; chunk < taken.chunks; ++chunk) {
-      found[0] += gradients[chunk * g.in_c + channel];
-      found[1] += products[chunk * g.in_c + channel];
-    }
-    same = same && std::fabs(found[0] - gradient.value) <= sum_bound(gradient.terms, gradient.magnitude) &&
-           std::fabs(found[1] - product.value) <= sum_bound(product.terms, product.magnitude) + 2 * kEpsilon * product.magnitude;
-  }
-  checks.check(same, name + ": sums for the batch norm before");
+  checks.check(are_sums_of(taken, late[1]), name + ": sums for the batch norm before");
 }
 
 void run(Checks& checks, const Case& c, Random& random) {

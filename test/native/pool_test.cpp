@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "norm_sums.h"
 #include "ops/chunks.h"
 
 namespace pcqat::test {
@@ -111,23 +112,7 @@ void run_after_norm(Checks& checks, int64_t rows, int64_t pixels, int64_t channe
   norm_output_rows(norm, 0, rows * pixels, there.data(), kernels);
   const Outputs late = pass({nullptr, &norm}, &taken);
   checks.check(late == pass({there.data()}, nullptr), name + ": a delayed input gives other bytes");
-  bool same = taken.chunks > 0;
-  for (int64_t c = 0; c < channels; ++c) {
-    double gradient = 0, product = 0, bound = 0;
-    for (int64_t i = c; i < size; i += channels) {
-      const float v = std::fma(norm_x[i], constants[c], constants[channels + c]);
-      const double g = v >= taken.pass.low && v <= taken.pass.high ? static_cast<double>(late[1][i]) : 0;
-      gradient += g;
-      product += g * static_cast<double>(norm_x[i] - constants[2 * channels + c]);
-      bound += 2 * std::fabs(g);
-    }
-    for (int64_t chunk = 0; chunk < taken.chunks; ++chunk) {
-      gradient -= gradients[chunk * channels + c];
-      product -= products[chunk * channels + c];
-    }
-    same = same && std::max(std::fabs(gradient), std::fabs(product)) <= sum_bound(static_cast<double>(rows * pixels), bound);
-  }
-  checks.check(same, name + ": other sums");
+  checks.check(are_sums_of(taken, late[1]), name + ": other sums");
 }
 
 void run_pad(Checks& checks, const PadGeometry& g, int64_t rows, Random& random) {
