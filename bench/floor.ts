@@ -1,7 +1,5 @@
 import type { Model } from '#lib/graph/model.js';
 import { elementCount, inferShapes } from '#lib/graph/shapes.js';
-import type { Net } from './nets.js';
-import { type Product, productsOf } from './products.js';
 
 /** The least work of a training step, whatever the implementation. */
 export interface Floor {
@@ -13,11 +11,6 @@ export interface Floor {
    * its gradient in. Everything else can happen in the cache.
    */
   readonly trafficBytes: number;
-}
-
-/** The product that most of a network's operations are in. */
-export function largestProduct(net: Net): Product {
-  return productsOf(net).reduce((a, b) => (b.m * b.n * b.k > a.m * a.n * a.k ? b : a));
 }
 
 /** See docs/performance.md, "The floor of a training step". */

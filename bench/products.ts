@@ -35,3 +35,8 @@ export function productsOf({ name, batch, make }: Net): Product[] {
   }
   return [...products.values()];
 }
+
+/** The product that most of a network's operations are in. */
+export function largestProduct(net: Net): Product {
+  return productsOf(net).reduce((a, b) => (b.m * b.n * b.k > a.m * a.n * a.k ? b : a));
+}

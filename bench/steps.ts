@@ -5,12 +5,13 @@ import { softmaxCrossEntropy } from '#lib/train/losses.js';
 import { loadBinding } from '#lib/native.js';
 import { cloneModel, type Model } from '#lib/graph/model.js';
 import type { Session, SessionOptions } from '../binding.js';
-import { largestProduct, stepFloor, type Floor } from './floor.js';
+import { stepFloor, type Floor } from './floor.js';
 import { type GemmPlan, SETS, startOpenBlas } from './gemm.js';
 import { measureFresh, type Fresh } from './fresh.js';
 import { interleave, type Candidate, type Timing } from './interleave.js';
 import { noiseBatch, type Net } from './nets.js';
 import { rivalNet } from './rivals/layers.js';
+import { largestProduct } from './products.js';
 import { prepareRivals, TRAINING_RIVALS } from './rivals/training.js';
 import type { Stage } from './stages.js';
 
