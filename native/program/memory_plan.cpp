@@ -95,7 +95,8 @@ bool is_convolution(const Instruction& in) { return in.op == Op::conv2d || in.op
 
 // Patches of a larger window need their input all at once.
 bool reads_rows(const Program& program, const Instruction& in) {
-  return in.op == Op::depthwise_conv2d || (in.op == Op::conv2d && is_pointwise(conv_geometry(program, in)));
+  return in.op == Op::depthwise_conv2d || in.op == Op::global_average_pool ||
+         (in.op == Op::conv2d && is_pointwise(conv_geometry(program, in)));
 }
 
 // Which convolutions stand right before or after a batch norm, and which global pools after one, with nobody else using the value between
@@ -116,10 +117,9 @@ void find_norms(const Program& program, bool keep_values, MemoryPlan& plan) {
     const Instruction& before = program.instructions[producer[in.input]];
     if (in.op == Op::batch_norm && is_convolution(before) && before.activation == Activation::none)
       plan.convolution_of[i] = producer[in.input];
-    const bool is_pool = in.op == Op::global_average_pool;
-    if (before.op != Op::batch_norm || !(is_convolution(in) || is_pool)) continue;
+    if (before.op != Op::batch_norm || !(is_convolution(in) || in.op == Op::global_average_pool)) continue;
     plan.norm_of[i] = producer[in.input];
-    plan.delays_output[producer[in.input]] = !keep_values && (is_pool || reads_rows(program, in));
+    plan.delays_output[producer[in.input]] = !keep_values && reads_rows(program, in);
   }
 }
 

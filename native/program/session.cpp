@@ -229,32 +229,25 @@ void Session::set_tensor(int tensor, const void* data) {
     const int64_t bad = find_non_finite(spec.count, static_cast<const float*>(data), context());
     if (bad >= 0) fail("ERR_NON_FINITE", bad, "is NaN or infinite");
   }
+  const auto check = [&](const auto* values, auto is_good, const std::string& rule) {
+    const auto* bad = std::find_if_not(values, values + spec.count, is_good);
+    if (bad != values + spec.count) fail("ERR_OPTION", bad - values, "is " + std::to_string(*bad) + ", but " + rule);
+  };
   for (size_t c = 0; c < chains_.size(); ++c) {
     const WeightChainSpec& chain = program_.chains[c];
     if (tensor == chain.mask) {
       mask_gradient(c);
-      const uint8_t* mask = static_cast<const uint8_t*>(data);
-      const uint8_t* bad = std::find_if(mask, mask + spec.count, [](uint8_t v) { return v > 1; });
-      if (bad != mask + spec.count) fail("ERR_OPTION", bad - mask, "is " + std::to_string(*bad) + ", but a mask holds 0 and 1");
+      check(
+          static_cast<const uint8_t*>(data), [](uint8_t v) { return v <= 1; }, "a mask holds 0 and 1");
     }
-    if (tensor == chain.indices) {
+    const auto check_indices = [&](int32_t least, const std::string& what) {
       const int64_t k = program_.tensors[chain.centroids].shape.back();
-      const int32_t* index = static_cast<const int32_t*>(data);
-      const int32_t* bad = std::find_if(index, index + spec.count, [&](int32_t v) { return v < 0 || v >= k; });
-      if (bad != index + spec.count)
-        fail("ERR_OPTION", bad - index,
-             "is " + std::to_string(*bad) + ", but an index is below the number of centroids, " + std::to_string(k));
-    }
-    if (tensor == chain.zero_index) {
-      const int64_t k = program_.tensors[chain.centroids].shape.back();
-      const int32_t* index = static_cast<const int32_t*>(data);
-      for (int64_t i = 0; i < spec.count; ++i) {
-        if (index[i] < -1 || index[i] >= k) {
-          fail("ERR_OPTION", i,
-               "is " + std::to_string(index[i]) + ", but a zero index is -1 or below the number of centroids, " + std::to_string(k));
-        }
-      }
-    }
+      check(
+          static_cast<const int32_t*>(data), [&](int32_t v) { return v >= least && v < k; },
+          what + " below the number of centroids, " + std::to_string(k));
+    };
+    if (tensor == chain.indices) check_indices(0, "an index is");
+    if (tensor == chain.zero_index) check_indices(-1, "a zero index is -1 or");
   }
   if (tensors_[tensor].has_small_indices) {
     const int32_t* wide = static_cast<const int32_t*>(data);
