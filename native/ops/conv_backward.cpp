@@ -148,8 +148,8 @@ void sum_bias_gradient(int64_t pixels, int64_t out, const float* dy, float* d_bi
 void bound_kernel(const ConvGeometry& g, int64_t rows, const float* x, const float* dy, const ConvGradients& targets,
                   const Context& context) {
   const int64_t x_count = rows * g.in_h * g.in_w * g.in_c, dy_count = rows * g.out_h * g.out_w * g.out_c;
-  if (targets.d_kernel == nullptr || targets.kernel_bound == nullptr || patch_size(g) * g.out_c < x_count + dy_count) return;
-  *targets.kernel_bound = kernel_gradient_bound(x_count, x, dy_count, dy, context);
+  if (targets.d_kernel == nullptr || targets.kernel_bound == nullptr) return;
+  *targets.kernel_bound = kernel_gradient_bound(patch_size(g) * g.out_c, x_count, x, dy_count, dy, context);
 }
 
 // Two walks, without partial sums of the kernel's gradient.

@@ -176,7 +176,9 @@ double sum_of_squares(int64_t count, const float* x, const Context& context) {
   return sum;
 }
 
-double kernel_gradient_bound(int64_t x_count, const float* x, int64_t dy_count, const float* dy, const Context& context) {
+double kernel_gradient_bound(int64_t kernel_count, int64_t x_count, const float* x, int64_t dy_count, const float* dy,
+                             const Context& context) {
+  if (kernel_count < x_count + dy_count) return std::numeric_limits<double>::infinity();
   return std::sqrt(sum_of_squares(x_count, x, context) * sum_of_squares(dy_count, dy, context));
 }
 

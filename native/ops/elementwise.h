@@ -46,7 +46,9 @@ int64_t find_non_finite(int64_t count, const float* x, const Context& context);
 bool is_within(float limit, int64_t count, const float* x, const Context& context);
 // Sum of squares in double, fixed order.
 double sum_of_squares(int64_t count, const float* x, const Context& context);
-// No sum of products of some elements of x and dy, each taken once, is larger (Cauchy and Schwarz): a gradient of a kernel.
-double kernel_gradient_bound(int64_t x_count, const float* x, int64_t dy_count, const float* dy, const Context& context);
+// No sum of products of some elements of x and dy, each taken once, is larger (Cauchy and Schwarz): a gradient of a kernel. Infinite where
+// they are more than the kernel's elements, so that a look at these takes less.
+double kernel_gradient_bound(int64_t kernel_count, int64_t x_count, const float* x, int64_t dy_count, const float* dy,
+                             const Context& context);
 
 }  // namespace pcqat

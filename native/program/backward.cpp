@@ -124,7 +124,8 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
   TensorMemory& tensor = tensors_[in.kernel];
   if (in.op == Op::dense) {
     const int64_t features = program_.values[in.input].count, units = program_.values[in.output].count;
-    tensor.gradient_bound += may_take_one_pass(tensor) ? kernel_gradient_bound(rows_ * features, x, rows_ * units, dy, c) : kUnknown;
+    tensor.gradient_bound +=
+        may_take_one_pass(tensor) ? kernel_gradient_bound(features * units, rows_ * features, x, rows_ * units, dy, c) : kUnknown;
     give_parameter_gradients(in.kernel, in.bias, [&](float* d_kernel, float* d_bias) {
       dense_backward_kernel(rows_, features, units, x, dy, d_kernel, d_bias, c);
     });
@@ -132,7 +133,7 @@ void Session::backward_layer(size_t index, const float* x, const float* dy) {
     return;
   }
   if (in.op == Op::conv2d_transpose) {
-    tensor.gradient_bound = kUnknown;
+    tensor.gradient_bound += kUnknown;
     const ConvGeometry g = transposed_geometry(program_, in);
     give_parameter_gradients(in.kernel, in.bias,
                              [&](float* d_kernel, float* d_bias) { conv_transpose_backward_kernel(g, rows_, x, dy, d_kernel, d_bias, c); });
